@@ -1,0 +1,5 @@
+"""``python -m mindloom``."""
+
+from .cli import entry
+
+entry()

@@ -1,0 +1,121 @@
+"""Building a run: every slot filled and every contribution applied, in the one order that works.
+
+Order is by construction: structure edits < precision < optimizer < gradient reduction < gradient operations < step <
+stepper. What is cheap to refuse (checkpoint to resume from, data) comes before what is slow to build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import UserError
+from .run import Run
+
+if TYPE_CHECKING:
+    from mindspore import nn
+
+    from .step import StepResult
+
+
+@dataclass(frozen=True)
+class Built:
+    """What the loop needs besides the run."""
+
+    step: nn.Cell
+    stepper: Iterator[StepResult]
+
+
+def build(run: Run, resume_from: Path | None) -> Built:
+    """Make everything and restore the checkpoint to resume from, if there is one.
+
+    Raises:
+        UserError: something in the config, the data or the weights does not fit.
+    """
+    call = run.plugins.call
+    run.dataset = call("make_dataset", run=run)
+    _make_task(run, load=resume_from is None)
+    step = _make_step(run)
+    if resume_from is not None:
+        _resume(run, step, resume_from)
+    report(run)
+    return Built(step, call("make_stepper", run=run, step=step, dataset=run.dataset))
+
+
+def _make_task(run: Run, load: bool) -> None:
+    from . import edits, precision
+
+    task = run.plugins.call("make_task", run=run)
+    if task is None:
+        raise UserError("no plugin makes a task, so there is nothing to train: enable one (see: mindloom plugins list)")
+    run.task = task
+    if load and run.cfg.weight:
+        task.load_weights(Path(run.cfg.weight).expanduser())
+    asked = run.plugins.collect("edit_model", run=run, model=task.model)
+    replaced = edits.apply([task.model, task.loss], [(o, e) for o, many in asked for e in many], run.log)
+    name_parameters(task.model)
+    wanted = run.plugins.call("make_precision", run=run)
+    cast = precision.cast(task.model, wanted)
+    run.altered_by = sorted({*replaced, *(run.plugins.fillers("make_precision") if cast else ())})
+
+
+def name_parameters(model: nn.Cell) -> None:
+    """Give every parameter the name of its place, which is its name on disk."""
+    for name, param in model.parameters_and_names():
+        param.name = name
+
+
+def _make_step(run: Run) -> nn.Cell:
+    from .step import StepParts
+
+    call = run.plugins.call
+    params = run.task.model.trainable_params()
+    if not params:
+        raise UserError("nothing to train: every parameter of the model is frozen")
+    run.schedule = call("make_schedule", run=run)
+    parts = StepParts(
+        loss=run.task.loss,
+        params=params,
+        optimizer=call("make_optimizer", run=run, params=params),
+        reducer=call("make_reducer", run=run, params=params),
+        grad_ops=[op for _, ops in run.plugins.collect("add_grad_ops", run=run) for op in ops],
+        accumulate=run.cfg.gradient_accumulation_steps,
+    )
+    step: nn.Cell = call("make_step", run=run, parts=parts)
+    step.set_train()
+    return step
+
+
+def _resume(run: Run, step: nn.Cell, path: Path) -> None:
+    from .checkpoint import restore
+
+    assert run.checkpointer is not None
+    restore(run, step, run.checkpointer.load(path), path)
+    if run.step >= run.last_step:
+        raise UserError(f"{path} already has {run.step} of {run.last_step} steps: raise max_steps or stop_at to go on")
+    run.log.info("resuming from %s at step %d", path, run.step)
+    run.plugins.call("on_resume", run=run, path=path)
+
+
+def report(run: Run) -> None:
+    """Print who filled each slot, and what is about to be trained."""
+    for hook in run.plugins.slots():
+        who = [*run.plugins.fillers(hook), *(f"{name} (wraps)" for name in run.plugins.fillers(hook, wrappers=True))]
+        if who:
+            run.log.info("%s: %s", hook, ", ".join(who))
+    params = list(run.task.model.get_parameters())
+    trained = sum(param.size for param in params if param.requires_grad)
+    run.log.info("%s of %s parameters train", _millions(trained), _millions(sum(param.size for param in params)))
+    run.log.info(
+        "%d samples, %d in each step, %d steps to go (%.1f epochs)",
+        run.dataset.samples,
+        run.global_batch,
+        run.last_step - run.step,
+        (run.last_step - run.step) * run.global_batch / run.dataset.samples,
+    )
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.2f} M"

@@ -1,0 +1,143 @@
+"""Finding plugins by name, without importing any of them.
+
+A plugin is an entry point in the group ``mindloom.plugins``. Installed distributions declare it in their metadata; in
+a bare checkout the same declaration is read from ``plugins/*/setup.cfg``, so nothing needs to be installed there.
+"""
+
+from __future__ import annotations
+
+import configparser
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+
+from .config import unknown
+from .errors import UserError
+from .plugin import Plugin
+
+GROUP = "mindloom.plugins"
+FLAGS = "mindloom.flags"
+CHECKOUT = Path(__file__).resolve().parents[2] / "plugins"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A plugin that could be enabled.
+
+    Attributes:
+        name: what ``--plugins`` calls it.
+        target: ``module:Class``.
+        version: of its distribution.
+        summary: one line of what it does.
+        where: ``"checkout"``, the name of the distribution, or a file.
+        root: folder to add to the import path first, or empty.
+        flags: command-line flag -> ``name`` (switches it on and off) or ``name:setting``.
+    """
+
+    name: str
+    target: str
+    version: str
+    summary: str
+    where: str
+    root: str = ""
+    flags: tuple[tuple[str, str], ...] = ()
+
+    def load(self) -> type[Plugin]:
+        """Import the plugin's class.
+
+        Raises:
+            UserError: the module cannot be imported or holds no such class.
+        """
+        if self.root and self.root not in sys.path:
+            sys.path.insert(0, self.root)
+        module_name, _, attribute = self.target.partition(":")
+        try:
+            found = getattr(importlib.import_module(module_name), attribute, None)
+        except ModuleNotFoundError as error:
+            missing = error.name or str(error)
+            raise UserError(
+                f"plugin {self.name!r} ({self.where}) needs the package {missing!r}: pip install {missing}"
+            ) from error
+        if not (inspect.isclass(found) and issubclass(found, Plugin)):
+            raise UserError(f"plugin {self.name!r} ({self.where}): {self.target} is not a mindloom.Plugin class")
+        return found
+
+
+def discover() -> dict[str, Found]:
+    """Look up every plugin there is. The checkout wins over an installed distribution of the same plugin."""
+    return {found.name: found for found in [*_installed(), *_checkout(CHECKOUT)]}
+
+
+def _installed() -> Iterator[Found]:
+    for point in metadata.entry_points(group=GROUP):
+        about = point.dist
+        flags = tuple((p.name, p.value) for p in (about.entry_points if about else ()) if p.group == FLAGS)
+        summary = (about.metadata["Summary"] or "") if about else ""
+        yield Found(
+            point.name, point.value, about.version if about else "", summary, about.name if about else "", "", flags
+        )
+
+
+def _checkout(folder: Path) -> Iterator[Found]:
+    for path in sorted(folder.glob("*/setup.cfg")):
+        parser = configparser.ConfigParser()
+        parser.read(path, encoding="utf-8")
+        if not parser.has_option("options.entry_points", GROUP):
+            continue
+        about, points = parser["metadata"], parser["options.entry_points"]
+        flags = tuple(_pairs(points.get(FLAGS, "")))
+        for name, target in _pairs(points[GROUP]):
+            version, summary = about.get("version", ""), about.get("description", "")
+            yield Found(name, target, version, summary, "checkout", str(path.parent), flags)
+
+
+def _pairs(lines: str) -> Iterator[tuple[str, str]]:
+    for line in lines.strip().splitlines():
+        name, _, target = line.partition("=")
+        yield name.strip(), target.strip()
+
+
+def find(name: str, available: dict[str, Found]) -> Found:
+    """Look a plugin up.
+
+    Raises:
+        UserError: there is none of that name; the nearest one is suggested.
+    """
+    if name not in available:
+        raise UserError(unknown(f"plugin {name!r}", name, available) + " (see: mindloom plugins list)")
+    return available[name]
+
+
+def load_file(path: Path) -> tuple[str, type[Plugin]]:
+    """Load the one plugin that a Python file holds; its name is the file's.
+
+    Raises:
+        UserError: the file is missing, fails to import, or holds no or several plugins.
+    """
+    if not path.is_file():
+        raise UserError(f"plugin file {path} does not exist")
+    module = _import_file(path)
+    classes = [c for c in vars(module).values() if inspect.isclass(c) and issubclass(c, Plugin)]
+    own = [c for c in classes if c.__module__ == module.__name__]
+    if len(own) != 1:
+        raise UserError(f"plugin file {path} must hold exactly one subclass of mindloom.Plugin, not {len(own)}")
+    return path.stem, own[0]
+
+
+def _import_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"mindloom_file_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"plugin file {path} cannot be imported: {type(error).__name__}: {error}") from error
+    return module

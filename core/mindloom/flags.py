@@ -1,0 +1,125 @@
+"""The command line's flags: each is sugar for one setting or for switching a plugin, and adds a layer to the config."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .config import Layers, nest, parse_override, parse_value
+from .discovery import Found
+from .errors import UserError
+
+SETTINGS: dict[str, dict[str, tuple[str, str]]] = {
+    "where from and where to": {
+        "weight": ("weight", "weights to start from"),
+        "data_path": ("data.path", "folder that holds the samples"),
+        "save_path": ("save_path", "where run folders are made"),
+        "save_path_with_time": ("save_path_with_time", "True: a new folder named by date and time for each run"),
+        "resume": ("resume", "latest, or a checkpoint or run folder"),
+    },
+    "training": {
+        "per_batch_size": ("per_batch_size", "samples a process takes in one forward pass"),
+        "gradient_accumulation_steps": ("gradient_accumulation_steps", "forward passes summed into one step"),
+        "max_grad_norm": ("optim.max_grad_norm", "clip gradients to this global norm; 0: do not"),
+        "seed": ("seed", "fixes order, crops, noise and initial weights"),
+        "log_interval": ("log_interval", "steps between logged records"),
+    },
+    "device": {
+        "device_target": ("device.target", "CPU, GPU or Ascend"),
+        "ms_mode": ("device.mode", "graph (0) or pynative (1)"),
+        "jit_level": ("device.jit_level", "O0, O1 or O2"),
+        "max_device_memory": ("device.max_memory", 'limit such as "59GB"'),
+    },
+}
+"""Group -> flag -> (setting, help)."""
+
+MODES = {"0": "graph", "1": "pynative"}
+TEXTS = {"weight", "data.path", "save_path", "resume", "device.target", "device.jit_level", "device.max_memory"}
+"""Settings taken as they are typed: a path is not YAML."""
+
+
+def add_flags(parser: argparse.ArgumentParser, available: Iterable[Found]) -> None:
+    """Define every flag, the plugins' own ones too. Nothing is imported for it."""
+    for title, flags in SETTINGS.items():
+        group = parser.add_argument_group(title)
+        for flag, (key, text) in flags.items():
+            group.add_argument(f"--{flag}", metavar="X", help=f"{text} [{key}]")
+    parser.add_argument("--clip_grad", metavar="BOOL", help=argparse.SUPPRESS)
+    group = parser.add_argument_group("plugins' flags")
+    for flag, target in sorted(plugin_flags(available).items()):
+        name, _, setting = target.partition(":")
+        text = f"sets plugins.{name}.{setting}" if setting else f"True switches the plugin {name} on, False off"
+        group.add_argument(f"--{flag}", metavar="X", help=text)
+
+
+def plugin_flags(available: Iterable[Found]) -> dict[str, str]:
+    """Flag -> ``plugin`` or ``plugin:setting``, of every plugin there is."""
+    return {flag: target for found in available for flag, target in found.flags}
+
+
+def apply_flags(layers: Layers, given: Mapping[str, Any], available: Mapping[str, Found]) -> None:
+    """Add what was typed as layers: ``--plugins``, then ``key=value``, then flags."""
+    select(layers, given.get("plugins") or [], available)
+    for text in given.get("overrides") or []:
+        override = parse_override(text)
+        if isinstance(override.get("plugins", {}), Mapping):
+            layers.set(override, "command line")
+            continue
+        raise UserError(f"{text!r}: switch plugins with --plugins a,b,no:c")
+    for key, value in _core_flags(given):
+        layers.set(nest(key, value), "flag")
+    for flag, target in plugin_flags(available.values()).items():
+        if given.get(flag) is not None:
+            _plugin_flag(layers, flag, target, given[flag], available)
+
+
+def _core_flags(given: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    for flags in SETTINGS.values():
+        for flag, (key, _) in flags.items():
+            text = given.get(flag)
+            if text is not None:
+                text = MODES.get(text, text) if flag == "ms_mode" else text
+                yield key, text if key in TEXTS else parse_value(text, f"--{flag}")
+    if given.get("clip_grad") is not None and not switch("clip_grad", given["clip_grad"]):
+        yield "optim.max_grad_norm", 0.0
+
+
+def _plugin_flag(layers: Layers, flag: str, target: str, text: str, available: Mapping[str, Found]) -> None:
+    name, _, key = target.partition(":")
+    if key:
+        layers.set({"plugins": {name: {key: parse_value(text, f"--{flag}")}}}, "flag")
+    else:
+        select(layers, [name if switch(flag, text) else f"no:{name}"], available)
+
+
+def switch(flag: str, text: str) -> bool:
+    """Read True or False as people type it.
+
+    Raises:
+        UserError: it is neither.
+    """
+    value = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    if text.lower() not in value:
+        raise UserError(f"--{flag} takes True or False, not {text!r}")
+    return value[text.lower()]
+
+
+def select(layers: Layers, wishes: Iterable[str], available: Mapping[str, Found]) -> None:
+    """Apply ``--plugins a,b,no:c``: adds, or removes and blocks. The command line beats the files."""
+    from .discovery import find
+
+    names = [name.strip() for wish in wishes for name in wish.split(",") if name.strip()]
+    for name in names:
+        if name.startswith("no:"):
+            blocked = name[3:]
+            if blocked not in layers.enabled:
+                find(blocked, dict(available))
+            layers.enabled.pop(blocked, None)
+        else:
+            if not name.endswith(".py"):
+                find(name, dict(available))
+            layers.enabled.setdefault(name, "command line")
+    both = {name for name in names if f"no:{name}" in names}
+    if both:
+        raise UserError(f"--plugins both adds and removes {', '.join(sorted(both))}")

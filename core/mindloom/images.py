@@ -1,0 +1,47 @@
+"""Decoding pictures: upright, 8-bit RGB, whatever came in, and never more pixels than allowed."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps
+
+WHITE = (255, 255, 255)
+
+
+def decode(data: bytes, max_pixels: int) -> Image.Image:
+    """Decode one picture.
+
+    The EXIF rotation is applied before anybody reads the size, transparency is laid over white, 16-bit greyscale keeps
+    its high byte, and an animation gives its first frame.
+
+    Raises:
+        ValueError: it is no picture, it is damaged, or it has more than ``max_pixels`` pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data))
+            width, height = image.size
+            if width * height > max_pixels:
+                raise ValueError(f"{width}x{height} pixels are more than data.max_pixels")
+            return rgb(ImageOps.exif_transpose(image))
+    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise ValueError(f"not a readable picture: {error}") from error
+
+
+def rgb(image: Image.Image) -> Image.Image:
+    """Convert any mode to RGB."""
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):
+        # convert("RGB") would clip 16-bit greyscale to white instead of scaling it.
+        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        sheet = Image.new("RGB", image.size, WHITE)
+        sheet.paste(image, mask=image.getchannel("A"))
+        return sheet
+    return image.convert("RGB")

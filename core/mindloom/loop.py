@@ -1,0 +1,93 @@
+"""The loop: drive the stepper, tell everybody, save when asked, and end in an orderly way."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from .blame import blaming
+from .checkpoint import capture
+from .run import Record, Run
+
+if TYPE_CHECKING:
+    from .build import Built
+    from .step import StepResult
+
+
+def train(run: Run, built: Built) -> None:
+    """Run all steps that are left.
+
+    Hooks in order: ``on_train_start``, then for each dispatch ``on_step_start``, (the dispatch), ``on_step_end``,
+    ``add_metrics`` and ``on_log`` if a log is due, ``on_checkpoint`` if one was saved; ``on_train_end`` at last, or
+    ``on_exception`` if anything failed.
+    """
+    call = run.plugins.call
+    with stopping_on_signals(run):
+        try:
+            call("on_train_start", run=run)
+            emit(run, run.flush())
+            for result in dispatches(run, built.stepper):
+                run.advance(result.n)
+                call("on_step_end", run=run, result=result)
+                if run.due(run.cfg.log_interval, result.n) or run.finished:
+                    emit(run, run.record(result))
+                if run.wanted_by or run.finished:
+                    save(run, built)
+                if run.finished:
+                    break
+            call("on_train_end", run=run)
+            emit(run, run.flush())
+        except BaseException as error:
+            call("on_exception", run=run, error=error)
+            raise
+
+
+def dispatches(run: Run, stepper: Iterator[StepResult]) -> Iterator[StepResult]:
+    """Announce each dispatch before it begins, and blame the plugin whose generator or cell fails in it."""
+    while True:
+        run.plugins.call("on_step_start", run=run)
+        with blaming(run.plugins.plugins, "the training step"):
+            result = next(stepper, None)
+        if result is None:
+            return
+        yield result
+
+
+def emit(run: Run, record: Record) -> None:
+    """Hand a record to the loggers, unless it is empty."""
+    if record:
+        run.plugins.call_ranked("on_log", run.world.is_main, run=run, record=record)
+
+
+def save(run: Run, built: Built) -> None:
+    """Save now, on the main process, and tell everybody once it is durable."""
+    run.wanted_by = ""
+    if run.checkpointer is None or run.saved_step == run.step:
+        return
+    if run.world.is_main:
+        path = run.checkpointer.save(capture(run, built.step), run.path)
+        run.log.info("saved %s", path)
+        run.plugins.call("on_checkpoint", run=run, path=path)
+    run.saved_step = run.step
+    run.world.barrier()
+
+
+@contextmanager
+def stopping_on_signals(run: Run) -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C end the run after the current dispatch; a second Ctrl-C ends it at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if run.signal == signal.SIGINT == number:
+            raise KeyboardInterrupt
+        run.signal = number
+        run.stop(f"{signal.Signals(number).name} received")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

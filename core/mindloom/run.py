@@ -1,0 +1,194 @@
+"""The state of a run, as every plugin sees it: where it is, what it is made of, and what may be asked of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import TrainingError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from omegaconf import DictConfig
+
+    from .checkpoint import Checkpointer
+    from .pipeline import Dataset
+    from .registry import Registry
+    from .step import StepResult
+    from .task import Task
+    from .world import Device, World
+
+Pictures = list["np.ndarray"]
+
+
+class Record(dict[str, float]):
+    """Logged values, and what plugins published since the last record.
+
+    Attributes:
+        step: optimizer steps done.
+        images: name -> uint8 ``[height, width, 3]`` picture.
+        texts: name -> Markdown.
+    """
+
+    def __init__(self, step: int, values: dict[str, float] | None = None) -> None:
+        super().__init__(values or {})
+        self.step = step
+        self.images: dict[str, np.ndarray] = {}
+        self.texts: dict[str, str] = {}
+
+    def __bool__(self) -> bool:
+        return bool(len(self) or self.images or self.texts)
+
+
+@dataclass
+class Clock:
+    """Samples a second since the last reading; the first dispatch, which compiles, does not count."""
+
+    samples: int = 0
+    since: float = 0.0
+
+    def tick(self, samples: int) -> None:
+        """Count what a dispatch took in."""
+        if not self.since:
+            self.since = time.monotonic()
+        else:
+            self.samples += samples
+
+    def read(self) -> float | None:
+        """The rate since the last reading, None when nothing was counted."""
+        now = time.monotonic()
+        rate = self.samples / (now - self.since) if self.samples else None
+        self.samples, self.since = 0, now
+        return rate
+
+
+@dataclass
+class Run:
+    """One training run.
+
+    Attributes:
+        cfg: the merged, read-only config.
+        plugins: the enabled plugins and their hooks.
+        log: for messages to people; also goes to ``run.log`` in the run folder.
+        path: the run folder.
+        device, world, task, dataset, schedule: filled as they are built, in this order.
+        step: optimizer steps done, over all resumed parts.
+        first_step, first_position: step and global sample position at which this process started.
+        stop_reason: why the run ends before ``last_step``; empty while it does not.
+        saved_step: step of the last checkpoint, -1 without one.
+        wanted_by: who asked for a checkpoint of this dispatch.
+        signal: number of the signal that stopped the run, 0 without one.
+        altered_by: plugins that replaced cells or changed dtypes; a checkpoint needs them to resume.
+        checkpointer: None when nothing is saved.
+    """
+
+    cfg: DictConfig
+    plugins: Registry
+    log: logging.Logger
+    path: Path
+    device: Device = field(init=False)
+    world: World = field(init=False)
+    task: Task = field(init=False)
+    dataset: Dataset = field(init=False)
+    schedule: Callable[[int], float] = field(init=False)
+    checkpointer: Checkpointer | None = None
+    step: int = 0
+    first_step: int = 0
+    first_position: int = 0
+    stop_reason: str = ""
+    saved_step: int = -1
+    wanted_by: str = ""
+    signal: int = 0
+    altered_by: list[str] = field(default_factory=list)
+    clock: Clock = field(default_factory=Clock)
+    pending: Record = field(default_factory=lambda: Record(0))
+
+    @property
+    def last_step(self) -> int:
+        """The step after which this process ends: ``max_steps``, or ``stop_at`` if that is earlier."""
+        return min(self.cfg.max_steps, self.cfg.stop_at or self.cfg.max_steps)
+
+    @property
+    def global_batch(self) -> int:
+        """Samples in one optimizer step over all processes."""
+        return int(self.cfg.per_batch_size * self.cfg.gradient_accumulation_steps * self.world.size)
+
+    @property
+    def position(self) -> int:
+        """Global samples consumed."""
+        return self.first_position + (self.step - self.first_step) * self.global_batch
+
+    @property
+    def epoch(self) -> float:
+        """Epochs consumed."""
+        return self.position / self.dataset.samples
+
+    @property
+    def finished(self) -> bool:
+        """Whether the loop ends after this dispatch."""
+        return bool(self.stop_reason) or self.step >= self.last_step
+
+    def advance(self, n: int) -> None:
+        """Count n steps as done."""
+        self.step += n
+        self.clock.tick(n * self.global_batch)
+
+    def due(self, every: int, n: int) -> bool:
+        """Whether the last n steps crossed a multiple of ``every``; never when it is 0."""
+        return every > 0 and self.step // every > (self.step - n) // every
+
+    def stop(self, reason: str) -> None:
+        """End in an orderly way after the current dispatch: saved, closed, exit code 0."""
+        self.stop_reason = self.stop_reason or reason
+
+    def request_checkpoint(self, by: str) -> None:
+        """Save once all observers of the current dispatch are done."""
+        self.wanted_by = by
+
+    def publish(
+        self,
+        *,
+        values: dict[str, float] | None = None,
+        images: dict[str, np.ndarray] | None = None,
+        texts: dict[str, str] | None = None,
+    ) -> None:
+        """Add values, pictures or texts to the next record; the core emits one soon, at the latest at the end."""
+        self.pending.update(values or {})
+        self.pending.images.update(images or {})
+        self.pending.texts.update(texts or {})
+
+    def record(self, result: StepResult) -> Record:
+        """Read the dispatch's values from the device, and add what plugins measure and published.
+
+        Raises:
+            TrainingError: the loss is not a finite number.
+        """
+        values = {name: float(tensor.asnumpy()) for name, tensor in result.outputs.items() if tensor.ndim == 0}
+        loss = values["loss"]
+        if loss != loss or abs(loss) == float("inf"):
+            raise TrainingError(
+                f"the loss is {loss} at step {self.step}: lower optim.lr or check the data; "
+                "no checkpoint was written from this state"
+            )
+        values |= {"lr": result.lr, "epoch": self.epoch}
+        rate = self.clock.read()
+        if rate is not None:
+            values[f"{self.task.throughput_unit()}_per_second"] = rate
+        for owner, metrics in self.plugins.collect("add_metrics", run=self, result=result):
+            values |= {f"{owner}/{key}": float(value) for key, value in metrics.items()}
+        return self.flush(values)
+
+    def flush(self, values: dict[str, float] | None = None) -> Record:
+        """Take the pending record, with these values first, and begin a new one."""
+        record, self.pending = self.pending, Record(0)
+        merged = Record(self.step, {**(values or {}), **record})
+        merged.images, merged.texts = record.images, record.texts
+        return merged
+
+    def state(self) -> dict[str, Any]:
+        """The counters that a checkpoint holds."""
+        return {"step": self.step, "position": self.position, "world_size": self.world.size, "seed": self.cfg.seed}

@@ -1,0 +1,122 @@
+"""One optimizer step as a compiled cell: forward, gradients, accumulation, reduction, gradient operations, update."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import mindspore as ms
+from mindspore import Parameter, ParameterTuple, nn
+from mindspore import ops as P
+
+from .optim import GlobalNorm
+
+if TYPE_CHECKING:
+    from .pipeline import Dataset
+    from .run import Run
+
+ACCUMULATED = "accumulated"
+"""Prefix of the parameters that hold summed gradients: empty between steps, so never saved."""
+
+
+@dataclass(frozen=True)
+class StepParts:
+    """What a step is made of.
+
+    Attributes:
+        loss: ``construct(*columns)`` -> scalar.
+        params: the trainable parameters.
+        optimizer: ``construct(lr, gradients)``.
+        reducer: gradients -> gradients averaged over processes, or None.
+        grad_ops: gradients -> gradients, in order, after the reduction.
+        accumulate: forward passes in one step.
+    """
+
+    loss: nn.Cell
+    params: Sequence[Parameter]
+    optimizer: nn.Cell
+    reducer: nn.Cell | None = None
+    grad_ops: Sequence[nn.Cell] = field(default_factory=tuple)
+    accumulate: int = 1
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one dispatch brought.
+
+    Attributes:
+        n: steps in it.
+        lr: learning rate of its last step.
+        outputs: name -> what the step returned, of the last step, still on the device.
+    """
+
+    n: int
+    lr: float
+    outputs: Mapping[str, ms.Tensor]
+
+    @property
+    def loss(self) -> ms.Tensor:
+        """Mean loss over the last step's samples of this process; reading it waits for the device."""
+        return self.outputs["loss"]
+
+
+class TrainStep(nn.Cell):
+    """``construct(lr, *columns) -> (loss, grad_norm)``, both float32 scalars; grad_norm is taken before clipping.
+
+    With accumulation the columns have a leading axis of micro-batches and a loop inside the graph walks over it: the
+    gradient is compiled once, gradients are reduced and applied once, and the rest of the trainer need not know.
+    """
+
+    outputs = ("loss", "grad_norm")
+
+    def __init__(self, parts: StepParts) -> None:
+        super().__init__()
+        self.params = ParameterTuple(parts.params)
+        self.loss_and_gradients = ms.value_and_grad(parts.loss, None, weights=self.params)
+        self.loss, self.optimizer, self.norm = parts.loss, parts.optimizer, GlobalNorm()
+        self.reducer = parts.reducer
+        self.grad_ops = nn.CellList(list(parts.grad_ops))
+        self.accumulate = parts.accumulate
+        self.assign, self.assign_add, self.zeros_like = P.Assign(), P.AssignAdd(), P.ZerosLike()
+        if self.accumulate > 1:
+            self.sums = self.params.clone(prefix=ACCUMULATED, init="zeros")
+
+    def accumulated(self, columns: tuple[ms.Tensor, ...]) -> tuple[ms.Tensor, tuple[ms.Tensor, ...]]:
+        for total in self.sums:
+            self.assign(total, self.zeros_like(total))
+        loss_sum, micro = ms.Tensor(0.0, ms.float32), ms.Tensor(0, ms.int32)
+        while micro < self.accumulate:
+            rows: tuple[ms.Tensor, ...] = ()
+            for column in columns:
+                rows = (*rows, column[micro])
+            loss, gradients = self.loss_and_gradients(*rows)
+            for i in range(len(self.sums)):
+                self.assign_add(self.sums[i], gradients[i])
+            loss_sum = loss_sum + loss
+            micro = micro + 1
+        means: tuple[ms.Tensor, ...] = ()
+        for total in self.sums:
+            means = (*means, total / self.accumulate)
+        return loss_sum / self.accumulate, means
+
+    def construct(self, lr: ms.Tensor, *columns: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
+        if self.accumulate > 1:
+            loss, gradients = self.accumulated(columns)
+        else:
+            loss, gradients = self.loss_and_gradients(*columns)
+        if self.reducer is not None:
+            gradients = self.reducer(gradients)
+        norm = self.norm(gradients)
+        for operation in self.grad_ops:
+            gradients = operation(gradients)
+        self.optimizer(lr, gradients)
+        return loss, norm
+
+
+def step_by_step(run: Run, step: nn.Cell, dataset: Dataset) -> Iterator[StepResult]:
+    """The core's stepper: one dispatch for each step."""
+    for batch in dataset.batches(run.step, run.last_step):
+        lr = run.schedule(batch.step)
+        outputs = step(ms.Tensor(lr, ms.float32), *(ms.Tensor(column) for column in batch.columns))
+        yield StepResult(1, lr, dict(zip(step.outputs, outputs, strict=True)))

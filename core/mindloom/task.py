@@ -1,0 +1,54 @@
+"""What the core asks of a task: a model, its loss as a cell, and how one sample becomes columns of a batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from mindspore import nn
+
+Draw = Callable[[str], "np.random.Generator"]
+"""``draw("noise")`` is a generator of its own for that purpose, keyed by (seed, global sample position)."""
+
+Sample = Mapping[str, Any]
+"""``{"image": PIL.Image in RGB, "caption": str, "id": str, ...}``: one decoded sample, as a format delivers it."""
+
+
+class Task(ABC):
+    """A model that can be trained. A plugin returns one from ``make_task``.
+
+    Attributes:
+        model: holds every parameter, frozen ones too, under the names that they have on disk. Parameters with
+            ``requires_grad=False`` get neither gradient nor optimizer state.
+        loss: ``construct(*columns)`` -> scalar float32 tensor, the mean over the batch. Its parameters are those of
+            ``model``.
+        columns: names of the batch's columns, in the order of the arguments of ``loss``.
+    """
+
+    model: nn.Cell
+    loss: nn.Cell
+    columns: tuple[str, ...]
+
+    @abstractmethod
+    def transform(self, sample: Sample, draw: Draw) -> dict[str, np.ndarray]:
+        """Turn one sample into its row of every column, shapes without the batch axis.
+
+        Everything random comes from ``draw``. Called from several threads at once. Raise ``ValueError`` for a sample
+        that cannot be used: it is counted as broken and replaced.
+        """
+
+    @abstractmethod
+    def load_weights(self, path: Path) -> None:
+        """Fill ``model`` from a file or folder. Raise ``UserError`` when names or shapes do not fit."""
+
+    def preview(self, prompts: Sequence[str], seed: int) -> list[np.ndarray] | None:
+        """Show what the model can do now: one uint8 ``[height, width, 3]`` picture for each prompt, or None."""
+        return None
+
+    def throughput_unit(self) -> str:
+        """What one sample is called in logs."""
+        return "images"

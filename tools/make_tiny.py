@@ -1,0 +1,106 @@
+"""Train the tiny SDXL base model from scratch on drawn shapes: the weights that the demo fine-tunes.
+
+    python tools/make_tiny.py --out plugins/sdxl/mindloom_sdxl/assets/tiny.safetensors
+
+Two stages, each leaving its result in the work folder, so that `--stage unet` can be run again alone: the autoencoder, then
+the UNet on latents and text that were encoded once. The text encoders stay as they were drawn: random, but every word has
+a direction of its own, which is all that captions of this size need. Needs `mindloom` and `mindloom_sdxl` to be importable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+from mindloom_sdxl.cells.model import SDXLModel
+from mindloom_sdxl.pictures import grid
+from mindloom_sdxl.presets import PRESETS
+from mindloom_sdxl.weights import load_weights, save_weights
+from tiny_data import base_pictures, to_pixels, varied_pictures
+from tiny_vae import decode_all, encode_all, normalise_latents, train_vae
+
+LIMIT = 8_000_000
+"""Bytes: the file travels with the package."""
+
+
+def run_vae(model: SDXLModel, args: argparse.Namespace) -> None:
+    pictures = base_pictures(args.work, args.pictures, args.seed)
+    varied = varied_pictures(args.work, args.pictures // 2, args.seed)
+    pixels = np.concatenate([pictures.pixels, varied])
+    vae = model.first_stage_model
+    loss = train_vae(
+        vae, pixels, args.vae_steps, args.vae_whole_steps, args.vae_batch, args.vae_rate, args.kl_weight, args.seed
+    )
+    means, _ = encode_all(vae, pictures.pixels[:512])
+    normalise_latents(vae, means)
+    shown = np.concatenate([pictures.pixels[:16], varied[:16]])
+    means, deviations = encode_all(vae, shown)
+    scaled = means * np.float32(vae.config.scale)
+    decoded = to_pixels(decode_all(vae, scaled))
+    originals = list(shown.transpose(0, 2, 3, 1))
+    error = np.mean([np.square(a.astype(np.float32) - b) for a, b in zip(decoded, originals, strict=True)])
+    print(
+        f"vae: final loss {loss:.4f}, reconstruction {10 * np.log10(255**2 / error):.1f} dB, scaled latents: mean "
+        f"{scaled.mean():.2f}, deviation {scaled.std():.2f}, noise {vae.config.scale * deviations.mean():.3f}"
+    )
+    pairs = [picture for pair in zip(originals, decoded, strict=True) for picture in pair]
+    grid(pairs, 8).save(args.work / "vae.png")
+    save_weights(model, args.work / "vae.safetensors")
+
+
+def run_unet(model: SDXLModel, args: argparse.Namespace) -> None:
+    raise SystemExit("not yet")
+
+
+def save_small(model: SDXLModel, out: Path) -> None:
+    """Write float16; refuse what would not fit into the package."""
+    for parameter in model.get_parameters():
+        parameter.set_data(parameter.astype(ms.float16))
+    save_weights(model, out)
+    size = out.stat().st_size
+    print(f"{out}: {size} bytes")
+    if size > LIMIT:
+        raise SystemExit(f"{out} has {size} bytes, more than {LIMIT}: make the preset 'tiny' smaller")
+
+
+def main(argv: list[str] | None = None) -> None:
+    began = time.perf_counter()
+    args = parse(argv)
+    args.work.mkdir(parents=True, exist_ok=True)
+    ms.set_context(mode=ms.GRAPH_MODE)
+    ms.set_seed(args.seed)
+    model = SDXLModel(PRESETS["tiny"])
+    count = sum(parameter.size for parameter in model.get_parameters())
+    print(f"preset tiny: {count} parameters, {sum(p.size for p in model.trainable_params())} of them in the UNet")
+    if args.stage in ("vae", "all"):
+        run_vae(model, args)
+        print(f"stage vae done after {(time.perf_counter() - began) / 60:.1f} min", flush=True)
+    if args.stage in ("unet", "all"):
+        load_weights(model, args.work / "vae.safetensors")
+        run_unet(model, args)
+        save_small(model, args.out)
+    print(f"total {(time.perf_counter() - began) / 60:.1f} min", flush=True)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0] if __doc__ else None, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True, help="safetensors file to write, float16")
+    parser.add_argument("--work", type=Path, default=Path("tiny-work"), help="folder for pictures, stages and previews")
+    parser.add_argument("--stage", choices=("vae", "unet", "all"), default="all")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--pictures", type=int, default=6000, help="pictures of the theme `base`")
+    parser.add_argument("--vae-steps", type=int, default=2600, help="on crops of 64x64")
+    parser.add_argument("--vae-whole-steps", type=int, default=400, help="on whole pictures, half the batch")
+    parser.add_argument("--vae-batch", type=int, default=8)
+    parser.add_argument("--vae-rate", type=float, default=2e-3, help="peak learning rate")
+    parser.add_argument("--kl-weight", type=float, default=1e-3)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,27 +1,34 @@
 """Naming the plugin that an error comes from.
 
 An error may surface in a hook call, much later in a generator or cell that a plugin returned, or as a compile error of
-MindSpore that only mentions a file in its text. The innermost place that belongs to a plugin takes the blame.
+MindSpore that only mentions files in its text. The innermost place that belongs to a plugin takes the blame.
 """
 
 from __future__ import annotations
 
-import inspect
+import re
+import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from .errors import TrainingError, UserError
 from .plugin import Plugin
+
+COMPILED_AT = re.compile(r"In file (.+?):(\d+)")
+"""How MindSpore's compiler writes the places of an error, outermost first."""
 
 
 class PluginError(TrainingError):
     """A plugin failed. Its cause is the original error."""
 
     def __init__(self, plugin: str, where: str, error: BaseException) -> None:
-        reason = " ".join(str(error).split()) or "no message"
-        super().__init__(f"plugin {plugin!r} failed in {where}: {type(error).__name__}: {_shorten(reason)}")
+        places = COMPILED_AT.findall(str(error))
+        reason = " ".join(re.split(r"\n-{9,}", str(error))[0].split()) or "no message"
+        at = " ({}, line {})".format(*places[-1]) if places else ""
+        super().__init__(f"plugin {plugin!r} failed in {where}: {type(error).__name__}: {_shorten(reason)}{at}")
         self.plugin, self.where = plugin, where
 
 
@@ -31,38 +38,58 @@ def _shorten(text: str, limit: int = 300) -> str:
 
 def place(plugin: Plugin) -> str:
     """Where a plugin's code lives: the folder of its package, or its file."""
-    file = inspect.getsourcefile(type(plugin)) or ""
-    package = type(plugin).__module__.partition(".")[0]
+    module = type(plugin).__module__
+    file = getattr(sys.modules.get(module), "__file__", None) or ""
+    package = module.partition(".")[0]
     inside = Path(file).parent
     while inside.name and inside.name != package:
         inside = inside.parent
-    return str(inside) + "/" if inside.name else file
+    # The plugins of the test kit live in the core's own package: their file only, or the core's errors were theirs.
+    own = package == __name__.partition(".")[0]
+    return f"{inside}/" if inside.name and not own else file
 
 
-def culprit(error: BaseException, plugins: Mapping[str, Plugin]) -> str | None:
-    """Name the plugin whose code is innermost in the error's traceback, or whose file its text mentions."""
-    places = {name: place(plugin) for name, plugin in plugins.items()}
-    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
-        receiver = frame.f_locals.get("self")
-        for name, plugin in plugins.items():
-            if receiver is plugin:
-                return name
+def culprit(error: BaseException, plugins: Mapping[str, Plugin]) -> tuple[str, str] | None:
+    """Name the plugin to blame and its function that the core had called, or None when no plugin is involved.
+
+    A compile error belongs to the innermost cell that its text mentions: Python's traceback only shows who drives the
+    step. Any other error belongs to the innermost frame.
+    """
+    places = {name: where for name, plugin in plugins.items() if (where := place(plugin))}
+    for file, _ in reversed(COMPILED_AT.findall(str(error))):
         for name, where in places.items():
-            if where and frame.f_code.co_filename.startswith(where):
-                return name
-    text = str(error)
-    return next((name for name, where in places.items() if where and where in text), None)
+            if file.startswith(where):
+                return name, "a cell"
+    owners = [(_owner(frame, plugins, places), frame) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    innermost = next((owner for owner, _ in reversed(owners) if owner), None)
+    if innermost is None:
+        return None
+    return innermost, next(frame.f_code.co_name for owner, frame in owners if owner == innermost)
+
+
+def _owner(frame: FrameType, plugins: Mapping[str, Plugin], places: Mapping[str, str]) -> str | None:
+    receiver = frame.f_locals.get("self")
+    for name, plugin in plugins.items():
+        if receiver is plugin:
+            return name
+    return next((name for name, where in places.items() if frame.f_code.co_filename.startswith(where)), None)
 
 
 @contextmanager
-def blaming(plugins: Mapping[str, Plugin], where: str) -> Iterator[None]:
-    """Turn an error that a plugin caused into a ``PluginError`` naming it; let the others pass."""
+def blaming(plugins: Mapping[str, Plugin], where: str = "") -> Iterator[None]:
+    """Turn an error that a plugin caused into a ``PluginError`` naming it; let the others pass.
+
+    Args:
+        plugins: the suspects.
+        where: what was going on; empty for the name of the plugin's function that the core had called.
+    """
     try:
         yield
     except (UserError, TrainingError):
         raise
     except Exception as error:
-        name = culprit(error, plugins)
-        if name is None:
+        found = culprit(error, plugins)
+        if found is None:
             raise
-        raise PluginError(name, where, error) from error
+        name, function = found
+        raise PluginError(name, where or function, error) from error

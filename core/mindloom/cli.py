@@ -8,12 +8,13 @@ import logging
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from .config import Layers, read_yaml
 from .discovery import Found, discover
-from .errors import TrainingError, UserError
+from .errors import TrainingError, UserError, unknown
 from .flags import add_flags, apply_flags
+from .layers import Layers
+from .parsing import read_yaml
 
 EXAMPLES = """examples:
   python train.py --config configs/demo.yaml
@@ -22,6 +23,17 @@ EXAMPLES = """examples:
   python train.py --config my.yaml --resume latest
 
 Settings are layered, later wins: defaults, config files in order, key=value, flags."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Complains in one line, as everything else does, instead of printing a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        _, found, flag = message.partition("unrecognized arguments: --")
+        flag = flag.split()[0].partition("=")[0] if found else ""
+        known = [name[2:] for name in self._option_string_actions if name.startswith("--")]
+        text = unknown(f"flag --{flag}", flag, known) if flag else message
+        self.exit(complain(f"{text} (see: {self.prog} --help)", [], UserError.exit_code))
 
 
 def train_parser(parser: argparse.ArgumentParser, available: dict[str, Found]) -> None:
@@ -80,7 +92,7 @@ def list_plugins(arguments: dict[str, Any], available: dict[str, Found]) -> int:
 
 def parser_for(available: dict[str, Found], prog: str) -> argparse.ArgumentParser:
     """The parser of the console script with its sub-commands."""
-    parser = argparse.ArgumentParser(prog=prog, description="A callback-driven trainer for MindSpore.")
+    parser = Parser(prog=prog, description="A callback-driven trainer for MindSpore.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("train", help="train a model")  # parsed by main_train: settings and flags may mix there
     plugins = commands.add_parser("plugins", help="what can be switched on")
@@ -103,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def main_train(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     """What ``train.py`` runs: the sub-command ``train`` without its name."""
     available = discover()
-    parser = argparse.ArgumentParser(prog=prog, description="Train a model.", allow_abbrev=False)
+    parser = Parser(prog=prog, description="Train a model.", allow_abbrev=False)
     train_parser(parser, available)
     arguments = vars(parser.parse_intermixed_args(argv))
     return guarded({**arguments, "function": train}, available)

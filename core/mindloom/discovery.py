@@ -17,8 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
-from .config import unknown
-from .errors import UserError
+from .errors import UserError, unknown
 from .plugin import Plugin
 
 GROUP = "mindloom.plugins"
@@ -60,9 +59,13 @@ class Found:
         try:
             found = getattr(importlib.import_module(module_name), attribute, None)
         except ModuleNotFoundError as error:
-            missing = error.name or str(error)
+            missing = (error.name or str(error)).partition(".")[0]
             raise UserError(
                 f"plugin {self.name!r} ({self.where}) needs the package {missing!r}: pip install {missing}"
+            ) from error
+        except Exception as error:
+            raise UserError(
+                f"plugin {self.name!r} ({self.where}) cannot be imported: {type(error).__name__}: {error}"
             ) from error
         if not (inspect.isclass(found) and issubclass(found, Plugin)):
             raise UserError(f"plugin {self.name!r} ({self.where}): {self.target} is not a mindloom.Plugin class")
@@ -86,7 +89,7 @@ def _installed() -> Iterator[Found]:
 
 def _checkout(folder: Path) -> Iterator[Found]:
     for path in sorted(folder.glob("*/setup.cfg")):
-        parser = configparser.ConfigParser()
+        parser = configparser.RawConfigParser()  # a "%" in a description is a "%"
         parser.read(path, encoding="utf-8")
         if not parser.has_option("options.entry_points", GROUP):
             continue
@@ -110,7 +113,9 @@ def find(name: str, available: dict[str, Found]) -> Found:
         UserError: there is none of that name; the nearest one is suggested.
     """
     if name not in available:
-        raise UserError(unknown(f"plugin {name!r}", name, available) + " (see: mindloom plugins list)")
+        raise UserError(
+            unknown(f"plugin {name!r}", name, available) + " (see: mindloom plugins list)", setting=f"plugins.{name}"
+        )
     return available[name]
 
 

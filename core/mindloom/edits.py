@@ -97,10 +97,16 @@ def _check_parameters(claim: Claim, new: nn.Cell) -> None:
 
     old, now = shapes(claim.cell), shapes(new)
     if old != now:
-        differing = ", ".join(sorted(set(old.items()) ^ set(now.items()), key=str)[0][:1])
-        raise UserError(f"plugin {claim.owner!r} replaced {claim.name} by a cell with other parameters ({differing})")
-    for (_, before), (_, after) in zip(claim.cell.parameters_and_names(), new.parameters_and_names(), strict=True):
-        after.name, after.requires_grad = before.name, before.requires_grad
+        name = min(name for name in {*old, *now} if old.get(name) != now.get(name))
+        raise UserError(
+            f"plugin {claim.owner!r} replaced {claim.name} by a cell with other parameters: "
+            f"{name} was {old.get(name, 'absent')} and is now {now.get(name, 'absent')}"
+        )
+    after = dict(new.parameters_and_names())
+    for name, before in claim.cell.parameters_and_names():
+        after[name].name, after[name].requires_grad = before.name, before.requires_grad
+        if after[name] is not before:
+            after[name].set_data(before)
 
 
 def _replace(root: nn.Cell, old: nn.Cell, new: nn.Cell) -> None:

@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .config import Layers, nest, parse_override, parse_value
 from .discovery import Found
 from .errors import UserError
+from .layers import Layers
+from .parsing import nest, parse_override, parse_value
 
 SETTINGS: dict[str, dict[str, tuple[str, str]]] = {
     "where from and where to": {
@@ -34,6 +35,7 @@ SETTINGS: dict[str, dict[str, tuple[str, str]]] = {
 }
 """Group -> flag -> (setting, help)."""
 
+OTHER = {"clip_grad", "config", "plugins", "list-plugins", "debug", "help"}
 MODES = {"0": "graph", "1": "pynative"}
 TEXTS = {"weight", "data.path", "save_path", "resume", "device.target", "device.jit_level", "device.max_memory"}
 """Settings taken as they are typed: a path is not YAML."""
@@ -54,8 +56,9 @@ def add_flags(parser: argparse.ArgumentParser, available: Iterable[Found]) -> No
 
 
 def plugin_flags(available: Iterable[Found]) -> dict[str, str]:
-    """Flag -> ``plugin`` or ``plugin:setting``, of every plugin there is."""
-    return {flag: target for found in available for flag, target in found.flags}
+    """Flag -> ``plugin`` or ``plugin:setting``, of every plugin there is. The core's own flags cannot be taken over."""
+    taken = OTHER.union(*SETTINGS.values())
+    return {flag: target for found in available for flag, target in found.flags if flag not in taken}
 
 
 def apply_flags(layers: Layers, given: Mapping[str, Any], available: Mapping[str, Found]) -> None:
@@ -63,15 +66,17 @@ def apply_flags(layers: Layers, given: Mapping[str, Any], available: Mapping[str
     select(layers, given.get("plugins") or [], available)
     for text in given.get("overrides") or []:
         override = parse_override(text)
-        if isinstance(override.get("plugins", {}), Mapping):
+        sections = override.get("plugins", {})
+        if isinstance(sections, Mapping) and all(isinstance(section, Mapping) for section in sections.values()):
             layers.set(override, "command line")
             continue
         raise UserError(f"{text!r}: switch plugins with --plugins a,b,no:c")
     for key, value in _core_flags(given):
         layers.set(nest(key, value), "flag")
     for flag, target in plugin_flags(available.values()).items():
-        if given.get(flag) is not None:
-            _plugin_flag(layers, flag, target, given[flag], available)
+        text = given.get(flag.replace("-", "_"))
+        if text is not None:
+            _plugin_flag(layers, flag, target, text, available)
 
 
 def _core_flags(given: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
@@ -119,7 +124,7 @@ def select(layers: Layers, wishes: Iterable[str], available: Mapping[str, Found]
         else:
             if not name.endswith(".py"):
                 find(name, dict(available))
-            layers.enabled.setdefault(name, "command line")
+            layers.enabled[name] = "command line"
     both = {name for name in names if f"no:{name}" in names}
     if both:
         raise UserError(f"--plugins both adds and removes {', '.join(sorted(both))}")

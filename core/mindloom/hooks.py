@@ -16,8 +16,9 @@ The calls of one run, in order::
     make_task
     edit_model -> make_precision      structure first, then dtypes
     make_schedule -> make_optimizer -> make_reducer -> add_grad_ops
-    make_step -> make_stepper         the compiled step, and who drives it
+    make_step                         the compiled step
     on_resume                         only with --resume
+    make_stepper                      who drives the step, from where the run stands
     on_train_start                    run time: hooks see whole dispatches of n >= 1 steps
       on_step_start                   then the dispatch itself
       on_step_end

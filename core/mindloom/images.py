@@ -8,6 +8,9 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
+# Pillow warns of pictures that decode() may refuse. Set once: warnings.catch_warnings() is not for threads.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
 WHITE = (255, 255, 255)
 
 
@@ -21,20 +24,18 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
         ValueError: it is no picture, it is damaged, or it has more than ``max_pixels`` pixels.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
-            width, height = image.size
-            if width * height > max_pixels:
-                raise ValueError(f"{width}x{height} pixels are more than data.max_pixels")
+        image = Image.open(io.BytesIO(data))
+        width, height = image.size
+        if width * height <= max_pixels:
             return rgb(ImageOps.exif_transpose(image))
-    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except Exception as error:  # damaged files make Pillow raise whatever its parsers stumble over
         raise ValueError(f"not a readable picture: {error}") from error
+    raise ValueError(f"{width}x{height} pixels are more than data.max_pixels")
 
 
 def rgb(image: Image.Image) -> Image.Image:
     """Convert any mode to RGB."""
-    if image.mode == "RGB":
+    if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):
         # convert("RGB") would clip 16-bit greyscale to white instead of scaling it.

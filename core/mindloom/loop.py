@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -25,23 +25,27 @@ def train(run: Run, built: Built) -> None:
     ``on_exception`` if anything failed.
     """
     call = run.plugins.call
-    with stopping_on_signals(run):
+    with stopping_on_signals(run) as listen:
         try:
             call("on_train_start", run=run)
             emit(run, run.flush())
             for result in dispatches(run, built.stepper):
+                listen()
                 run.advance(result.n)
                 call("on_step_end", run=run, result=result)
                 if run.due(run.cfg.log_interval, result.n) or run.finished:
                     emit(run, run.record(result))
-                if run.wanted_by or run.finished:
+                if run.wanted_by:
                     save(run, built)
-                if run.finished:
+                if run.finished:  # asked once: a signal may come between two looks
+                    save(run, built)
                     break
+            else:  # a plugin's dataset or stepper ended early
+                save(run, built)
             call("on_train_end", run=run)
             emit(run, run.flush())
         except BaseException as error:
-            call("on_exception", run=run, error=error)
+            run.plugins.tell("on_exception", run.log, run=run, error=error)
             raise
 
 
@@ -68,7 +72,8 @@ def save(run: Run, built: Built) -> None:
     if run.checkpointer is None or run.saved_step == run.step:
         return
     if run.world.is_main:
-        path = run.checkpointer.save(capture(run, built.step), run.path)
+        with blaming(run.plugins.plugins, "saving a checkpoint"):
+            path = run.checkpointer.save(capture(run, built.step), run.path)
         run.log.info("saved %s", path)
         run.plugins.call("on_checkpoint", run=run, path=path)
     run.saved_step = run.step
@@ -76,18 +81,27 @@ def save(run: Run, built: Built) -> None:
 
 
 @contextmanager
-def stopping_on_signals(run: Run) -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C end the run after the current dispatch; a second Ctrl-C ends it at once."""
+def stopping_on_signals(run: Run) -> Iterator[Callable[[], None]]:
+    """Let SIGTERM and Ctrl-C end the run after the current dispatch; a Ctrl-C after that ends it at once.
+
+    Yields what makes the signals heard again. MindSpore puts a handler of its own in place whenever a graph runs, which
+    turns SIGINT into SIGTERM, and leaves it there: so a Ctrl-C within a dispatch counts as SIGTERM.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if run.signal == signal.SIGINT == number:
+        if run.signal and number == signal.SIGINT:
             raise KeyboardInterrupt
         run.signal = number
         run.stop(f"{signal.Signals(number).name} received")
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    def listen() -> None:
+        for number in before:
+            signal.signal(number, stop)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    listen()
     try:
-        yield
+        yield listen
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -10,6 +10,29 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, nn
 from mindspore import ops as P
 
+squared_sum = P.MultitypeFuncGraph("squared_sum")
+scaled = P.MultitypeFuncGraph("scaled")
+adamw = P.MultitypeFuncGraph("adamw")
+_square, _sum, _update = P.Square(), P.ReduceSum(), P.AdamWeightDecay()
+
+
+@squared_sum.register("Tensor")
+def _squared_sum(gradient: ms.Tensor) -> ms.Tensor:
+    return _sum(_square(gradient.astype(ms.float32)))
+
+
+@scaled.register("Tensor", "Tensor")
+def _scaled(factor: ms.Tensor, gradient: ms.Tensor) -> ms.Tensor:
+    return gradient * factor.astype(gradient.dtype)
+
+
+@adamw.register("Tensor", "Tensor", "Tensor", "Tensor", "Tensor", "Number", "Tensor", "Tensor", "Tensor", "Tensor")
+def _adamw(
+    rate: ms.Tensor, beta1: ms.Tensor, beta2: ms.Tensor, eps: ms.Tensor, ratio: ms.Tensor,
+    decay: float, param: ms.Tensor, exp_avg: ms.Tensor, exp_avg_sq: ms.Tensor, gradient: ms.Tensor,
+) -> ms.Tensor:  # fmt: skip
+    return _update(param, exp_avg, exp_avg_sq, rate, beta1, beta2, eps, decay * ratio, gradient)
+
 
 class AdamW(nn.Cell):
     """AdamW (Loshchilov & Hutter 2019, algorithm 2) with bias correction, equal to torch.optim.AdamW.
@@ -37,20 +60,17 @@ class AdamW(nn.Cell):
         # The logarithms are those of the float32 values that the kernel computes with.
         self.log1, self.log2 = (float(np.log(np.float64(np.float32(beta)))) for beta in betas)
         self.eps, self.decays = eps, tuple(decays)
-        self.update, self.expm1, self.sqrt, self.assign = P.AdamWeightDecay(), P.Expm1(), P.Sqrt(), P.Assign()
+        self.expm1, self.sqrt, self.assign = P.Expm1(), P.Sqrt(), P.Assign()
+        self.each, self.partial = P.HyperMap(), P.Partial()
 
-    def construct(self, lr: ms.Tensor, gradients: tuple[ms.Tensor, ...]) -> ms.Tensor:
+    def construct(self, lr: ms.Tensor, gradients: tuple[ms.Tensor, ...]) -> tuple[ms.Tensor, ...]:
         steps = self.steps + 1.0
         self.assign(self.steps, steps)
         # -expm1(t·ln β) keeps every digit of 1 - βᵗ where 1 - pow(β, t) would cancel.
         c1, c2 = -self.expm1(steps * self.log1), self.sqrt(-self.expm1(steps * self.log2))
         rate, eps, ratio = lr * c2 / c1, self.eps * c2, c1 / c2
-        for i in range(len(self.params)):
-            self.update(
-                self.params[i], self.exp_avg[i], self.exp_avg_sq[i],
-                rate, self.beta1, self.beta2, eps, self.decays[i] * ratio, gradients[i],
-            )  # fmt: skip
-        return steps
+        update = self.partial(adamw, rate, self.beta1, self.beta2, eps, ratio)
+        return self.each(update, self.decays, self.params, self.exp_avg, self.exp_avg_sq, gradients)
 
 
 class GlobalNorm(nn.Cell):
@@ -58,13 +78,11 @@ class GlobalNorm(nn.Cell):
 
     def __init__(self) -> None:
         super().__init__()
-        self.square, self.sum, self.sqrt, self.add = P.Square(), P.ReduceSum(), P.Sqrt(), P.AddN()
+        # A map over the gradients compiles several times faster than a loop that grows a tuple.
+        self.each, self.sqrt, self.add = P.HyperMap(), P.Sqrt(), P.AddN()
 
     def construct(self, gradients: tuple[ms.Tensor, ...]) -> ms.Tensor:
-        squares: tuple[ms.Tensor, ...] = ()
-        for gradient in gradients:
-            squares = (*squares, self.sum(self.square(gradient.astype(ms.float32))))
-        return self.sqrt(self.add(squares))
+        return self.sqrt(self.add(self.each(squared_sum, gradients)))
 
 
 class ClipByGlobalNorm(nn.Cell):
@@ -73,13 +91,11 @@ class ClipByGlobalNorm(nn.Cell):
     def __init__(self, limit: float) -> None:
         super().__init__()
         self.limit, self.norm, self.minimum = limit, GlobalNorm(), P.Minimum()
+        self.each, self.partial = P.HyperMap(), P.Partial()
 
     def construct(self, gradients: tuple[ms.Tensor, ...]) -> tuple[ms.Tensor, ...]:
         factor = self.minimum(self.limit / (self.norm(gradients) + 1e-6), ms.Tensor(1.0, ms.float32))
-        clipped: tuple[ms.Tensor, ...] = ()
-        for gradient in gradients:
-            clipped = (*clipped, gradient * factor.astype(gradient.dtype))
-        return clipped
+        return self.each(self.partial(scaled, factor), gradients)
 
 
 def decay_of(param: Parameter, weight_decay: float, everywhere: bool) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pluggy
 
+from . import signatures
 from .blame import blaming
 from .errors import UserError
 from .hooks import HookSpecs
@@ -63,24 +64,9 @@ class Registry:
         self.manager.add_hookspecs(HookSpecs)
         self.manager.register(defaults, CORE)
         for name, plugin in reversed(self.plugins.items()):
-            self._register(name, plugin)
-        self._refuse_rivals()
-
-    def _register(self, name: str, plugin: Plugin) -> None:
-        try:
+            signatures.check(name, plugin, self.manager)
             self.manager.register(plugin, name)
-        except pluggy.PluginValidationError as error:
-            reason = " ".join(str(error).split()).split("Argument(s)")[-1]
-            raise UserError(f"plugin {name!r} does not fit the hooks of this mindloom: {reason}") from error
-        for caller in self.manager.get_hookcallers(plugin) or []:
-            if not caller.has_spec():
-                from .config import unknown
-
-                known = [hook for hook in vars(HookSpecs) if not hook.startswith("_")]
-                raise UserError(
-                    f"plugin {name!r} implements an unknown hook: "
-                    + unknown(f"hook {caller.name!r}", caller.name, known)
-                )
+        self._refuse_rivals()
 
     def _refuse_rivals(self) -> None:
         for hook in self.slots():
@@ -140,6 +126,15 @@ class Registry:
                     )
                 merged[name], owners[name] = value, owner
         return merged
+
+    def tell(self, hook: str, log: logging.Logger, **arguments: Any) -> None:
+        """Call a hook on every plugin although some may fail in it, because the run already fails."""
+        for name, plugin in self.plugins.items():
+            others = [other for other in self.plugins.values() if other is not plugin]
+            try:
+                self.manager.subset_hook_caller(hook, others)(**arguments)
+            except Exception as error:
+                log.error("plugin %r failed in %s: %s: %s", name, hook, type(error).__name__, error)
 
     def close(self, log: logging.Logger) -> list[Exception]:
         """Close every plugin, the last opened first; errors are logged and collected, never hidden."""

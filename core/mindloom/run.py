@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .blame import PluginError
 from .errors import TrainingError
 
 if TYPE_CHECKING:
@@ -179,7 +180,10 @@ class Run:
         if rate is not None:
             values[f"{self.task.throughput_unit()}_per_second"] = rate
         for owner, metrics in self.plugins.collect("add_metrics", run=self, result=result):
-            values |= {f"{owner}/{key}": float(value) for key, value in metrics.items()}
+            try:
+                values |= {f"{owner}/{key}": float(value) for key, value in metrics.items()}
+            except (AttributeError, TypeError, ValueError) as error:
+                raise PluginError(owner, "add_metrics", error) from error
         return self.flush(values)
 
     def flush(self, values: dict[str, float] | None = None) -> Record:

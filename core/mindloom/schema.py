@@ -55,18 +55,14 @@ class Config:
     """The whole config; ``plugins`` holds one typed section for each enabled plugin."""
 
     max_steps: int = setting(1000, "optimizer steps planned; schedules are laid out over them")
-    stop_at: int = setting(
-        0, "end after this step, checkpointed, with everything planned for max_steps; 0: never"
-    )
+    stop_at: int = setting(0, "end after this step, checkpointed, with everything planned for max_steps; 0: never")
     per_batch_size: int = setting(1, "samples a process takes in one forward pass")
     gradient_accumulation_steps: int = setting(1, "forward passes summed into one optimizer step")
     seed: int = setting(42, "fixes order, crops, noise and initial weights")
     weight: str = setting("", "weights to start from, in the task's own format; empty trains from random weights")
     resume: str = setting("", "latest, or a checkpoint or run folder")
     save_path: str = setting("runs", "where run folders are made")
-    save_path_with_time: bool = setting(
-        True, "a new folder named by date and time for each run, or save_path itself"
-    )
+    save_path_with_time: bool = setting(True, "a new folder named by date and time for each run, or save_path itself")
     log_interval: int = setting(10, "steps between logged records")
     device: DeviceConfig = field(default_factory=DeviceConfig)
     data: DataConfig = field(default_factory=DataConfig)

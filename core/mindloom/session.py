@@ -12,10 +12,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from .config import Layers, build
+from .blame import PluginError, blaming
+from .config import build
 from .defaults import Defaults
 from .discovery import Found, find, load_file
 from .errors import TrainingError, UserError
+from .layers import Layers
 from .plugin import Plugin
 from .registry import Registry
 from .schema import CHOICES, RANGES
@@ -32,10 +34,12 @@ def load_plugins(layers: Layers, available: Mapping[str, Found]) -> dict[str, ty
                 raise UserError(
                     f"{origin} names the plugin file {name}: only the command line may run files (--plugins)"
                 )
-            stem, found = load_file(Path(name))
-            loaded[stem] = found
+            name, found = load_file(Path(name))
         else:
-            loaded[name] = find(name, dict(available)).load()
+            found = find(name, dict(available)).load()
+        if name in loaded:
+            raise UserError(f"two plugins are called {name!r}: rename the file or switch one off")
+        loaded[name] = found
     return loaded
 
 
@@ -49,10 +53,17 @@ def configure(layers: Layers, classes: Mapping[str, type[Plugin]]) -> tuple[Dict
     check_values(cfg)
     plugins: dict[str, Plugin] = {}
     for name, found in classes.items():
-        plugins[name] = found(cfg.plugins[name])
+        try:
+            plugins[name] = found(cfg.plugins[name])
+        except Exception as error:
+            raise PluginError(name, "__init__", error) from error
         plugins[name].name = name
     registry = Registry(plugins, Defaults())
-    registry.call("on_configure", cfg=cfg)
+    try:
+        registry.call("on_configure", cfg=cfg)
+    except BaseException:
+        registry.close(LOG)
+        raise
     OmegaConf.set_readonly(cfg, True)
     return cfg, registry
 
@@ -92,14 +103,16 @@ def execute(cfg: DictConfig, registry: Registry) -> int:
         device = registry.call("make_device", cfg=cfg)
         world = registry.call("make_world", cfg=cfg, device=device)
         checkpointer = registry.call("make_checkpointer", cfg=cfg)
-        resume_from = find_checkpoint(cfg, checkpointer)
-        path = checkpointer.run_folder(resume_from) if resume_from else new_run_folder(cfg, checkpointer)
+        with blaming(registry.plugins):
+            resume_from = find_checkpoint(cfg, checkpointer)
+            path = checkpointer.run_folder(resume_from) if resume_from else new_run_folder(cfg, checkpointer)
         this = Run(cfg, registry, LOG, path)
         this.device, this.world, this.checkpointer = device, world, checkpointer
         if world.is_main:
             handler = prepare_folder(path, cfg)
         LOG.info("run folder: %s (%s)", path, device.name)
-        train(this, build_run(this, resume_from))
+        with blaming(registry.plugins):
+            train(this, build_run(this, resume_from))
         seconds = time.monotonic() - started
         LOG.info(
             "%s at step %d of %d after %.0f s: %s",
@@ -114,7 +127,7 @@ def execute(cfg: DictConfig, registry: Registry) -> int:
         failed = True
         if path is not None and path.is_dir() and not isinstance(error, UserError | KeyboardInterrupt):
             (path / "error.txt").write_text("".join(traceback.format_exception(error)))
-            error.add_note(f"traceback: {path / 'error.txt'}")
+            error.__notes__ = [f"traceback: {path / 'error.txt'}"]  # add_note came with Python 3.11
         raise
     finally:
         errors = registry.close(LOG)

@@ -20,6 +20,27 @@ ACCUMULATED = "accumulated"
 """Prefix of the parameters that hold summed gradients: empty between steps, so never saved."""
 
 
+clear = P.MultitypeFuncGraph("clear")
+add_to = P.MultitypeFuncGraph("add_to")
+divided = P.MultitypeFuncGraph("divided")
+_assign, _assign_add, _zeros_like = P.Assign(), P.AssignAdd(), P.ZerosLike()
+
+
+@clear.register("Tensor")
+def _clear(total: ms.Tensor) -> ms.Tensor:
+    return _assign(total, _zeros_like(total))
+
+
+@add_to.register("Tensor", "Tensor")
+def _add_to(total: ms.Tensor, gradient: ms.Tensor) -> ms.Tensor:
+    return _assign_add(total, gradient)
+
+
+@divided.register("Number", "Tensor")
+def _divided(count: int, total: ms.Tensor) -> ms.Tensor:
+    return total / count
+
+
 @dataclass(frozen=True)
 class StepParts:
     """What a step is made of.
@@ -71,33 +92,29 @@ class TrainStep(nn.Cell):
     outputs = ("loss", "grad_norm")
 
     def __init__(self, parts: StepParts) -> None:
-        super().__init__()
+        super().__init__(auto_prefix=False)  # the parameters' names are those on disk
         self.params = ParameterTuple(parts.params)
         self.loss_and_gradients = ms.value_and_grad(parts.loss, None, weights=self.params)
         self.loss, self.optimizer, self.norm = parts.loss, parts.optimizer, GlobalNorm()
         self.reducer = parts.reducer
         self.grad_ops = nn.CellList(list(parts.grad_ops))
         self.accumulate = parts.accumulate
-        self.assign, self.assign_add, self.zeros_like = P.Assign(), P.AssignAdd(), P.ZerosLike()
+        self.each, self.partial = P.HyperMap(), P.Partial()
         if self.accumulate > 1:
             self.sums = self.params.clone(prefix=ACCUMULATED, init="zeros")
 
     def accumulated(self, columns: tuple[ms.Tensor, ...]) -> tuple[ms.Tensor, tuple[ms.Tensor, ...]]:
-        for total in self.sums:
-            self.assign(total, self.zeros_like(total))
+        self.each(clear, self.sums)
         loss_sum, micro = ms.Tensor(0.0, ms.float32), ms.Tensor(0, ms.int32)
         while micro < self.accumulate:
             rows: tuple[ms.Tensor, ...] = ()
             for column in columns:
                 rows = (*rows, column[micro])
             loss, gradients = self.loss_and_gradients(*rows)
-            for i in range(len(self.sums)):
-                self.assign_add(self.sums[i], gradients[i])
+            self.each(add_to, self.sums, gradients)
             loss_sum = loss_sum + loss
             micro = micro + 1
-        means: tuple[ms.Tensor, ...] = ()
-        for total in self.sums:
-            means = (*means, total / self.accumulate)
+        means = self.each(self.partial(divided, self.accumulate), self.sums)
         return loss_sum / self.accumulate, means
 
     def construct(self, lr: ms.Tensor, *columns: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:

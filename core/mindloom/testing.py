@@ -6,11 +6,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from .config import Layers
+from .checkpoint import Checkpointer, Snapshot
+from .errors import UserError
+from .layers import Layers
 from .plugin import Plugin, hookimpl
 from .schema import setting
 from .session import configure, execute
@@ -96,12 +98,48 @@ class ToyTask(Task):
         inputs = draw("inputs").standard_normal(self.width, np.float32) + sample["number"] / 10
         return {"inputs": inputs.astype(np.float32), "targets": inputs.sum(keepdims=True).astype(np.float32)}
 
+    def preview(self, prompts: Sequence[str], seed: int) -> list[np.ndarray]:
+        """Grey squares of 16 x 16 pixels, the brighter the larger the first weight."""
+        level = np.uint8(np.clip(float(self.model.weight.asnumpy()[0, 0]) * 255, 0, 255))
+        return [np.full((16, 16, 3), level, np.uint8) for _ in prompts]
+
     def load_weights(self, path: Path) -> None:
         import mindspore as ms
 
         values = np.load(path, allow_pickle=False)
         for name, param in self.model.parameters_and_names():
             param.set_data(ms.Tensor(values[name]))
+
+
+class Shelf(Plugin):
+    """Keeps checkpoints in memory for as long as the process lives, so that a plugin's tests can resume."""
+
+    kept: ClassVar[dict[Path, Snapshot]] = {}
+
+    @hookimpl
+    def make_checkpointer(self) -> Checkpointer:
+        """This plugin itself."""
+        return self
+
+    def save(self, snapshot: Snapshot, run_folder: Path) -> Path:
+        path = run_folder / f"step-{snapshot.meta['step']:08d}"
+        self.kept[path] = snapshot
+        return path
+
+    def find(self, what: str, root: Path) -> Path:
+        path = self.latest(root) if what == "latest" else Path(what)
+        if path not in self.kept:
+            raise UserError(f"no checkpoint {what} below {root}", setting="resume")
+        return path
+
+    def latest(self, root: Path) -> Path | None:
+        return max((path for path in self.kept if path.parent == root), default=None)
+
+    def load(self, path: Path) -> Snapshot:
+        return self.kept[path]
+
+    def run_folder(self, path: Path) -> Path:
+        return path.parent
 
 
 class Recorder(Plugin):
@@ -145,7 +183,7 @@ class Fitted:
 
 
 def fit(
-    folder: Path, plugins: Mapping[str, type[Plugin]] | Sequence[type[Plugin]] = (), steps: int = 4, **settings: Any
+    folder: Path, plugins: Mapping[str, type[Plugin]] | Sequence[type[Plugin]] = (), /, steps: int = 4, **settings: Any
 ) -> Fitted:
     """Train the toy task, in this process, and return what came out.
 

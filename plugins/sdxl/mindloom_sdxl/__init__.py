@@ -57,7 +57,10 @@ class Sdxl(Plugin):
         within("sample_batch", cfg.sample_batch, 1, 1024)
         unit = PRESETS[cfg.preset].vae.factor * 2 ** (len(PRESETS[cfg.preset].unet.mult) - 1)
         if cfg.resolution is not None and (cfg.resolution < unit or cfg.resolution % unit):
-            raise UserError(f"plugins.sdxl.resolution is {cfg.resolution}: give a multiple of {unit}, or null")
+            raise UserError(
+                f"plugins.sdxl.resolution is {cfg.resolution}: give a multiple of {unit}, or null",
+                "plugins.sdxl.resolution",
+            )
 
     @hookimpl
     def make_task(self, run: Run) -> Task:
@@ -72,9 +75,9 @@ class Sdxl(Plugin):
 
 def choose(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise UserError(f"plugins.sdxl.{name} is {value!r}: choose one of {', '.join(choices)}")
+        raise UserError(f"plugins.sdxl.{name} is {value!r}: choose one of {', '.join(choices)}", f"plugins.sdxl.{name}")
 
 
 def within(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise UserError(f"plugins.sdxl.{name} is {value}: give a number from {low} to {high}")
+        raise UserError(f"plugins.sdxl.{name} is {value}: give a number from {low} to {high}", f"plugins.sdxl.{name}")

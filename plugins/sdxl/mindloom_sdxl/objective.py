@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import mindspore as ms
 import numpy as np
-from mindspore import nn
-from mindspore import ops
+from mindspore import nn, ops
 
 from .cells.model import SDXLModel
 from .schedule import mixing

@@ -95,8 +95,8 @@ class Preset:
         context, vector = self.clip_l.width + self.clip_g.width, self.clip_g.width + 6 * self.size_dim
         if (self.unet.context_dim, self.unet.vector_dim) != (context, vector):
             raise ValueError(
-                f"preset {self.name}: the text encoders give context {context} and vector {vector}, but the UNet expects"
-                f" {self.unet.context_dim} and {self.unet.vector_dim}; set context_dim and vector_dim to those"
+                f"preset {self.name}: the text encoders give context {context} and vector {vector}, but the UNet has"
+                f" {self.unet.context_dim} and {self.unet.vector_dim}; set its context_dim and vector_dim to the former"
             )
 
     @property

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 import mindspore as ms
 import numpy as np
-from mindspore import nn
-from mindspore import ops
+from mindspore import nn, ops
 
 from .cells.model import SDXLModel
 from .objective import Predict

@@ -27,7 +27,8 @@ def euler(denoise: Denoise, noise: np.ndarray, steps: int) -> np.ndarray:
     """Follow dx/dσ = ε(x, σ) from the largest σ to 0 (Karras et al. 2022, algorithm 1 without correction).
 
     Args:
-        denoise: ``(latents, timestep)`` -> predicted ε; the latents are scaled to unit variance, the timestep is one of 0..999.
+        denoise: ``(latents, timestep)`` -> predicted ε; the latents are scaled to unit variance, the timestep
+            is one of 0..999.
         noise: ε ~ N(0, 1), float32 ``[batch, 4, height/8, width/8]``.
         steps: number of calls to ``denoise``.
 

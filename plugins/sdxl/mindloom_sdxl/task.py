@@ -45,7 +45,8 @@ class SdxlTask(Task):
         if tokenizer.size > preset.clip_l.vocabulary:
             raise UserError(
                 f"plugins.sdxl.tokenizer {cfg.tokenizer} has {tokenizer.size} tokens, but preset {cfg.preset} has "
-                f"{preset.clip_l.vocabulary}: set the tokenizer that belongs to the preset"
+                f"{preset.clip_l.vocabulary}: set the tokenizer that belongs to the preset",
+                "plugins.sdxl.tokenizer",
             )
         with no_init_parameters() if weights_follow else nullcontext():
             self.model = SDXLModel(preset)

@@ -16,6 +16,7 @@ from mindloom import UserError
 LENGTH = 77
 """Tokens in a caption with its start and end: the context length that both CLIP encoders were trained with."""
 
+SETTING = "plugins.sdxl.tokenizer"
 START, END = "<|startoftext|>", "<|endoftext|>"
 TINY_ASSETS = Path(__file__).parent / "assets" / "tokenizer"
 OPEN_CLIP_FILE = "bpe_simple_vocab_16e6.txt.gz"
@@ -78,7 +79,8 @@ def load_tokenizer(path: str, preset: str) -> CaptionTokenizer:
     raise UserError(
         "no CLIP vocabulary was found: set plugins.sdxl.tokenizer to a folder with vocab.json and merges.txt (the "
         f"tokenizer/ folder of any SDXL or CLIP-L model) or to {OPEN_CLIP_FILE}, or install the package that ships it: "
-        "pip install --no-deps open_clip_torch"
+        "pip install --no-deps open_clip_torch",
+        SETTING,
     )
 
 
@@ -97,7 +99,8 @@ def read_tokenizer(path: Path) -> CaptionTokenizer:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
         raise UserError(
             f"plugins.sdxl.tokenizer: {path} is not a readable CLIP vocabulary ({reason}); give a folder with "
-            "vocab.json and merges.txt"
+            "vocab.json and merges.txt",
+            SETTING,
         ) from error
 
 

@@ -130,8 +130,7 @@ def run_mindspore(
     for name, parameter in named.items():
         parameter.name = name
     floats = tuple(i for i, value in enumerate(inputs) if value.dtype == np.float32)
-    position = floats or None
-    run = ms.value_and_grad(Weighed(net, weights), position, list(named.values()), has_aux=True)
+    run = ms.value_and_grad(Weighed(net, weights), floats or None, list(named.values()), has_aux=True)
     (_, outputs), gradients = run(*map(ms.Tensor, inputs))
     of_inputs, of_parameters = gradients if floats else ((), gradients)
     return (
@@ -158,19 +157,26 @@ def run_torch(
     return [o.detach().numpy() for o in outputs], [t.grad.numpy() for t in tensors if t.requires_grad], gradients
 
 
-def assert_close(ours: Arrays, theirs: Arrays, what: str, limit: float = 1e-4) -> None:
-    """max|ours - theirs| / max|theirs| must stay below ``limit`` for each tensor; the worst one is named.
+def ruler(name: str, arrays: Arrays) -> float:
+    """The size that an error in ``name`` is measured against: the tensor's largest number.
 
-    The gradient of a key's bias is zero by the softmax's shift invariance, so what is there is rounding: a tensor
-    is measured against at least 1e-4 of the largest one.
+    The gradient of a key's bias is zero by the softmax's shift invariance, so what is there is rounding; it is measured
+    against the gradient of the key's weight.
     """
+    if name.endswith(("k_proj.bias", "to_k.bias")):
+        name = name.removesuffix("bias") + "weight"
+    return max(float(np.abs(arrays[name]).max()), float(np.finfo(np.float32).tiny))
+
+
+def assert_close(ours: Arrays, theirs: Arrays, what: str, limit: float = 1e-4) -> None:
+    """max|ours - theirs| / max|theirs| must stay below ``limit`` for each tensor; the worst one is named."""
     assert ours.keys() == theirs.keys(), sorted(ours.keys() ^ theirs.keys())
-    floor = 1e-4 * max(np.abs(value).max() for value in theirs.values())
-    errors = {}
-    for name, value in theirs.items():
-        assert ours[name].shape == value.shape, f"{what} {name}: {ours[name].shape}, reference {value.shape}"
-        errors[name] = np.abs(ours[name] - value).max() / max(np.abs(value).max(), floor)
+    pairs = {name: (ours[name].shape, value.shape) for name, value in theirs.items()}
+    shapes = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    assert not shapes, f"{what}: shapes differ from the reference's: {shapes}"
+    errors = {name: float(np.abs(ours[name] - value).max()) / ruler(name, theirs) for name, value in theirs.items()}
     worst = max(errors, key=errors.__getitem__)
+    print(f"{what}: worst tensor {worst}, relative error {errors[worst]:.2e}")
     assert errors[worst] < limit, f"{what}: worst tensor {worst}, relative error {errors[worst]:.2e}"
 
 

@@ -1,8 +1,11 @@
 """The UNet and the micro-conditioning against diffusers: outputs and every gradient, in float32."""
 
+# ruff: noqa: E402  (what judges may be missing, and must be asked for before the helper imports it)
+
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import mindspore as ms
 import numpy as np
@@ -17,7 +20,8 @@ from mindloom_sdxl.cells.embedding import MicroConditioning
 from mindloom_sdxl.cells.init import fill_random
 from mindloom_sdxl.cells.unet import UNet
 from mindloom_sdxl.presets import TINY, UNetConfig
-from parity_reference import arrays_of, assert_close, load_torch, numbered, run_mindspore, run_torch, unet_arrays
+
+from .parity_reference import arrays_of, assert_close, load_torch, numbered, run_mindspore, run_torch, unet_arrays
 
 BATCH, SIDE, TOKENS = 2, 8, 7
 
@@ -35,7 +39,7 @@ class Whole(nn.Cell):
         return (self.unet(latents, timesteps, context, self.concat((pooled, self.sizes(time_ids)))),)
 
 
-def reference(config: UNetConfig, size_dim: int) -> diffusers.UNet2DConditionModel:
+def reference(config: UNetConfig, size_dim: int) -> Any:
     widths = tuple(config.channels * mult for mult in config.mult)
     cross = [depth > 0 for depth in config.depths]
     return diffusers.UNet2DConditionModel(
@@ -60,7 +64,8 @@ def test_unet_equals_diffusers_in_outputs_and_gradients() -> None:
     # Two blocks deep at the lowest level, so that depths differ as they do in the base model.
     config = dataclasses.replace(TINY.unet, depths=(0, 1, 2), middle_depth=2)
     ours = Whole(config, TINY.size_dim)
-    fill_random(ours)
+    # Small weights and latents make small features, so that a wrong epsilon in a norm is seen.
+    fill_random(ours, scale=0.02)
     theirs = reference(config, TINY.size_dim)
     load_torch(theirs, unet_arrays(arrays_of(ours.unet), config.res_blocks))
     draw = np.random.default_rng(1)
@@ -70,12 +75,12 @@ def test_unet_equals_diffusers_in_outputs_and_gradients() -> None:
 
     time_ids = np.array([[1024, 768, 0, 13, 1024, 1024], [333, 500, 7, 0, 128, 128]], np.int32)
     inputs = [
-        normal(BATCH, 4, SIDE, SIDE), np.array([3, 981], np.int32), normal(BATCH, TOKENS, config.context_dim),
+        0.1 * normal(BATCH, 4, SIDE, SIDE), np.array([3, 981], np.int32), normal(BATCH, TOKENS, config.context_dim),
         normal(BATCH, TINY.clip_g.width), time_ids,
     ]  # fmt: skip
     weights = [normal(BATCH, 4, SIDE, SIDE)]
 
-    def call(latents, timesteps, context, pooled, ids):  # type: ignore[no-untyped-def]
+    def call(latents: Any, timesteps: Any, context: Any, pooled: Any, ids: Any) -> tuple[Any]:
         added = {"text_embeds": pooled, "time_ids": ids}
         return (theirs(latents, timesteps, context, added_cond_kwargs=added).sample,)
 

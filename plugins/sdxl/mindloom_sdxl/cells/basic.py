@@ -9,21 +9,42 @@ from mindspore import ops as P
 from mindloom_sdxl.cells.init import constant, fan_in, normal
 
 
+class Affine(nn.Cell):
+    """``x Wᵀ + b`` over the last axis of ``x`` with weight ``[out, in]``, bias ``[out]`` or None.
+
+    The operators of ``nn.Dense``: Ascend has them at every jit level, which is not said of the fused ``ops.Dense``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matmul, self.add, self.reshape = P.MatMul(transpose_b=True), P.BiasAdd(), P.Reshape()
+
+    def construct(self, x: ms.Tensor, weight: ms.Tensor, bias: ms.Tensor | None) -> ms.Tensor:
+        product = self.matmul(self.reshape(x, (-1, x.shape[-1])), weight)
+        if bias is not None:
+            product = self.add(product, bias)
+        return self.reshape(product, (*x.shape[:-1], weight.shape[0]))
+
+
 class Dense(nn.Cell):
-    """``x Wᵀ + b`` over the last axis; weight ``[out, in]``. ``std`` draws the weight from a normal, 0 for zeros."""
+    """Linear layer over the last axis; weight ``[out, in]``, drawn from N(0, std²) where ``std`` is given."""
 
     def __init__(self, inputs: int, outputs: int, bias: bool = True, std: float | None = None) -> None:
         super().__init__()
         self.weight = fan_in(outputs, inputs) if std is None else normal(std, outputs, inputs)
         self.bias = constant(0, outputs) if bias else None
-        self.dense = P.Dense()
+        self.affine = Affine()
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        return self.dense(x, self.weight, self.bias)
+        return self.affine(x, self.weight, self.bias)
 
 
 class Conv2d(nn.Cell):
-    """Convolution of NCHW; weight ``[out, in, kernel, kernel]``. ``padding`` is one number or (top, bottom, left, right)."""
+    """Convolution of NCHW; weight ``[out, in, kernel, kernel]``.
+
+    ``padding`` is one number or (top, bottom, left, right), by default what keeps the size. ``zero`` makes a layer that
+    starts without a say.
+    """
 
     def __init__(
         self,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import mindspore as ms
-from mindspore import nn
 from mindloom.attention import Attention
+from mindspore import nn
 
 from mindloom_sdxl.cells.activation import QuickGELU
 from mindloom_sdxl.cells.basic import Dense, Embedding

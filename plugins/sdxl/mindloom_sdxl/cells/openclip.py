@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import mindspore as ms
+from mindloom.attention import Attention
 from mindspore import nn
 from mindspore import ops as P
-from mindloom.attention import Attention
 
 from mindloom_sdxl.cells.activation import GELU
-from mindloom_sdxl.cells.basic import Dense, Embedding
+from mindloom_sdxl.cells.basic import Affine, Dense, Embedding
 from mindloom_sdxl.cells.init import constant, normal
 from mindloom_sdxl.cells.norm import LayerNorm
 from mindloom_sdxl.presets import TextConfig
@@ -22,11 +22,11 @@ class PackedAttention(nn.Cell):
         width, std = config.width, config.width**-0.5
         self.in_proj_weight, self.in_proj_bias = normal(std, 3 * width, width), constant(0, 3 * width)
         self.out_proj = Dense(width, width, std=std)
-        self.dense, self.split = P.Dense(), P.Split(-1, 3)
+        self.affine, self.split = Affine(), P.Split(-1, 3)
         self.attention = Attention(config.heads, config.head_dim, causal=config.length)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        q, k, v = self.split(self.dense(x, self.in_proj_weight, self.in_proj_bias))
+        q, k, v = self.split(self.affine(x, self.in_proj_weight, self.in_proj_bias))
         return self.out_proj(self.attention(q, k, v))
 
 
@@ -71,7 +71,7 @@ class Transformer(nn.Cell):
 
 
 class OpenCLIPText(nn.Cell):
-    """Token ids ``[B, 77]`` and ``eot_index [B]`` -> ``hidden_states[-2]`` ``[B, 77, width]`` and pooled ``[B, width]``.
+    """Ids ``[B, 77]`` and ``eot_index [B]`` -> ``hidden_states[-2]`` ``[B, 77, width]`` and pooled ``[B, width]``.
 
     ``eot_index`` (int32) is the position of the first end-of-text token. The tokenizer knows it, so it comes from the
     host; open_clip's own argmax of the ids finds the same one, but only while that token has the highest id.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mindspore as ms
 from mindspore import nn
-from mindspore.ops import auto_generate
+from mindspore import ops as P
 
 from mindloom_sdxl.cells.basic import Conv2d
 
@@ -32,13 +32,18 @@ class EncoderDownsample(nn.Cell):
 
 
 class Upsample(nn.Cell):
-    """Nearest neighbour to twice the size, then a convolution."""
+    """Nearest neighbour to twice the size, then a convolution.
+
+    Every column twice, then every row: exact, and needs neither the size beforehand nor a resize operator, whose
+    choice differs between devices and jit levels.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = Conv2d(channels, channels)
-        self.nearest = auto_generate.UpsampleNearest2D()
+        self.stack, self.concat, self.reshape = P.Stack(-1), P.Concat(-1), P.Reshape()
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        _, _, height, width = x.shape
-        return self.conv(self.nearest(x, (2 * height, 2 * width), None))
+        batch, channels, height, width = x.shape
+        rows = self.reshape(self.stack((x, x)), (batch, channels, height, 2 * width))
+        return self.conv(self.reshape(self.concat((rows, rows)), (batch, channels, 2 * height, 2 * width)))

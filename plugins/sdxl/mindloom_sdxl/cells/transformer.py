@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import mindspore as ms
+from mindloom.attention import Attention
 from mindspore import nn
 from mindspore import ops as P
-from mindloom.attention import Attention
 
 from mindloom_sdxl.cells.activation import GELU
 from mindloom_sdxl.cells.basic import Dense
@@ -68,7 +68,7 @@ class TransformerBlock(nn.Cell):
 
 
 class SpatialTransformer(nn.Cell):
-    """Transformer blocks over the pixels of ``[B, channels, h, w]``, plus a shortcut (attention.py, linear projections)."""
+    """Transformer blocks over the pixels of ``[B, channels, h, w]``, plus a shortcut (attention.py, ``use_linear``)."""
 
     def __init__(self, channels: int, depth: int, context_dim: int, head_dim: int, groups: int) -> None:
         super().__init__()

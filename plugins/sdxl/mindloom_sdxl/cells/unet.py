@@ -69,9 +69,11 @@ class UNet(nn.Cell):
         return ResBlock(inputs, outputs, self.config.embedding_dim, self.config.groups)
 
     def _attention(self, channels: int, depth: int) -> list[nn.Cell]:
+        """The transformer of a level that has one, as a list to be unpacked."""
         config = self.config
-        made = SpatialTransformer(channels, depth, config.context_dim, config.head_dim, config.groups) if depth else None
-        return [made] if made is not None else []
+        if not depth:
+            return []
+        return [SpatialTransformer(channels, depth, config.context_dim, config.head_dim, config.groups)]
 
     def _down(self) -> tuple[nn.CellList, list[int]]:
         """The left arm, and the channels that each of its blocks leaves for the right one."""
@@ -90,6 +92,7 @@ class UNet(nn.Cell):
         return nn.CellList(blocks), skips
 
     def _up(self, skips: list[int]) -> nn.CellList:
+        """The right arm; each of its blocks reads one of the left arm's features too, last one first."""
         config = self.config
         channels, left = skips[-1], list(skips)
         blocks = []
@@ -108,10 +111,10 @@ class UNet(nn.Cell):
         context = context.astype(dtype)
         embedding = self.time_embed(self.sinusoid(timesteps).astype(dtype)) + self.label_emb(vector.astype(dtype))
         embedding = self.silu(embedding)
-        hidden, skips = latents, ()
+        hidden, skips = latents, []
         for block in self.input_blocks:
             hidden = block(hidden, embedding, context)
-            skips = (*skips, hidden)
+            skips.append(hidden)
         hidden = self.middle_block(hidden, embedding, context)
         for i in range(len(self.output_blocks)):
             hidden = self.output_blocks[i](self.concat((hidden, skips[-1 - i])), embedding, context)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import mindspore as ms
+from mindloom.attention import Attention
 from mindspore import nn
 from mindspore import ops as P
-from mindloom.attention import Attention
 
 from mindloom_sdxl.cells.activation import SiLU
 from mindloom_sdxl.cells.basic import Conv2d

@@ -1,0 +1,61 @@
+"""The plugin ``checkpoint``: saves the run every so often, and finds and reads what to resume from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mindloom import Plugin, UserError, hookimpl
+from mindloom.schema import setting
+
+if TYPE_CHECKING:
+    from mindloom.run import Run
+    from mindloom.step import StepResult
+    from omegaconf import DictConfig
+
+    from .store import Store
+
+__all__ = ["Checkpoint"]
+
+
+class Checkpoint(Plugin):
+    """Atomic, hashed checkpoints in safetensors, to resume from bit for bit."""
+
+    @dataclass
+    class Config:
+        """How often, and how many."""
+
+        every: int = setting(1000, "steps between checkpoints; 0 saves at the end only")
+        keep: int = setting(3, "newest checkpoints kept; 0 keeps all")
+
+    store: Store
+
+    @hookimpl
+    def on_configure(self, cfg: Any) -> None:
+        """Refuse negative numbers."""
+        for key in ("every", "keep"):
+            if self.cfg[key] < 0:
+                where = f"plugins.{self.name}.{key}"
+                raise UserError(f"{where} must be 0 or more, not {self.cfg[key]}", setting=where)
+
+    @hookimpl
+    def make_checkpointer(self, cfg: DictConfig) -> Store:
+        """Keep checkpoints in the folder ``checkpoints`` of the run folder."""
+        from omegaconf import OmegaConf
+
+        from .store import Store
+
+        self.store = Store(OmegaConf.to_yaml(cfg), self.cfg.keep)
+        return self.store
+
+    @hookimpl
+    def on_train_start(self, run: Run) -> None:
+        """Find out now, and not after hours, whether checkpoints can be written."""
+        if run.world.is_main:
+            self.store.prepare(run.path)
+
+    @hookimpl
+    def on_step_end(self, run: Run, result: StepResult) -> None:
+        """Ask for a checkpoint when one is due."""
+        if run.due(self.cfg.every, result.n):
+            run.request_checkpoint(by=self.name)

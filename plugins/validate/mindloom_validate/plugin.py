@@ -1,0 +1,166 @@
+"""When to measure and when to draw, and what to tell about it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mindloom import Plugin, UserError, hookimpl
+from mindloom.schema import setting
+from PIL import Image
+
+from .grid import grid
+
+if TYPE_CHECKING:
+    from mindloom.run import Run
+    from mindloom.step import StepResult
+    from omegaconf import DictConfig
+
+    from .heldout import HeldOut
+
+FOLDER = "samples"
+
+
+class Validate(Plugin):
+    """Measure the loss on held-out samples and draw pictures of fixed prompts, before, during and after training."""
+
+    @dataclass
+    class Config:
+        data_path: str = setting("", "held-out samples, in the format of the training data; empty: no validation loss")
+        samples: int = setting(32, "held-out samples used at the most, picked by the seed")
+        every: int = setting(0, "steps between measurements; 0: only at start and end")
+        prompts: list[str] = setting([], "what to draw; empty: no pictures")
+        pictures_every: int = setting(0, "steps between drawings; 0: only at start and end")
+        seed: int = setting(0, "fixes noise and timesteps of the measurement and the noise of the pictures")
+        columns: int = setting(4, "pictures in a row of the sheet")
+
+    def __init__(self, cfg: Any = None) -> None:
+        super().__init__(cfg)
+        self.held_out: HeldOut | None = None
+        self.first: dict[str, float] = {}
+        self.of: dict[str, Any] = {}
+        self.now = 0.0
+        self.measured_at = self.drawn_at = -1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"first": self.first, "of": self.of} if self.first else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.first, self.of = state["first"], state["of"]
+
+    @hookimpl
+    def on_configure(self, cfg: DictConfig) -> None:
+        """Refuse settings that make no sense, and samples that are trained on."""
+        for key, least in (("samples", 1), ("every", 0), ("pictures_every", 0), ("seed", 0), ("columns", 1)):
+            if self.cfg[key] < least:
+                raise UserError(f"{self._key(key)} must be at least {least}, not {self.cfg[key]}", self._key(key))
+        if not self.cfg.data_path and not self.cfg.prompts:
+            raise UserError(f"{self.name} has nothing to do: set {self._key('data_path')} or {self._key('prompts')}")
+        if self.cfg.data_path:
+            self._check_held_out(Path(self.cfg.data_path).expanduser(), Path(cfg.data.path).expanduser())
+
+    def _key(self, key: str) -> str:
+        return f"plugins.{self.name}.{key}"
+
+    def _check_held_out(self, held_out: Path, trained_on: Path) -> None:
+        key = self._key("data_path")
+        if not held_out.exists():
+            raise UserError(f"there are no held-out samples at {held_out}: check {key}", setting=key)
+        # Formats read sub-folders, so one inside the other means samples that are in both.
+        inner, outer = held_out.resolve(), trained_on.resolve()
+        if str(trained_on) != "." and (inner.is_relative_to(outer) or outer.is_relative_to(inner)):
+            raise UserError(
+                f"the held-out samples {held_out} and the training data {trained_on} overlap, so training would see "
+                f"what it is measured on: move them apart, or check {key}",
+                setting=key,
+            )
+
+    @hookimpl
+    def on_train_start(self, run: Run) -> None:
+        """Read the held-out samples; measure and draw what there is before training."""
+        if not run.world.is_main:
+            return
+        if self.cfg.data_path:
+            self._open(run)
+            assert self.held_out is not None
+            of = {"data_path": self.cfg.data_path, "samples": self.held_out.samples, "seed": self.cfg.seed}
+            if of != self.of:  # a fresh run, or one that resumes with other held-out samples
+                self.of = of
+                self._measure(run)
+                self.first = {"loss": self.now, "step": run.step}
+        if run.step == 0:
+            self._draw(run)
+
+    @hookimpl
+    def on_step_end(self, run: Run, result: StepResult) -> None:
+        """Measure and draw when it is due."""
+        if not run.world.is_main:
+            return
+        if run.due(self.cfg.every, result.n):
+            self._measure(run)
+        if run.due(self.cfg.pictures_every, result.n):
+            self._draw(run)
+
+    @hookimpl
+    def on_train_end(self, run: Run) -> None:
+        """Measure and draw the result, and sum up, unless somebody waits for the process to end."""
+        if not run.world.is_main or run.signal:
+            return
+        self._measure(run)
+        self._draw(run)
+        parts = [self._summary()] if self.held_out else []
+        parts += [f"pictures: {run.path / FOLDER}"] if self.drawn_at >= 0 else []
+        if parts:
+            run.log.info("; ".join(parts))
+
+    def _summary(self) -> str:
+        assert self.held_out is not None
+        before = self.first["loss"]
+        change = f" ({100 * (self.now / before - 1):+.0f} %)" if before else ""
+        since = f" since step {self.first['step']}" if self.first["step"] else ""
+        return (
+            f"validation loss {before:.4f} -> {self.now:.4f}{change} on {self.held_out.samples} held-out samples{since}"
+        )
+
+    def _open(self, run: Run) -> None:
+        from mindloom.formats import open_source
+
+        from .heldout import prepare
+
+        key, cfg = self._key("data_path"), run.cfg
+        source = open_source(run, self.cfg.data_path, key)
+        try:
+            self.held_out = prepare(
+                source, run.task, self.cfg.seed, self.cfg.samples, cfg.per_batch_size, cfg.data.max_pixels, run.log
+            )
+        except UserError as error:
+            raise UserError(f"{error}: check {key}", setting=key) from error
+        left_over, count = self.held_out.left_over, len(self.held_out.batches)
+        rest = f" ({left_over} left over, which fill no batch)" if left_over else ""
+        run.log.info("validating on %d held-out samples in %d batches%s", self.held_out.samples, count, rest)
+
+    def _measure(self, run: Run) -> None:
+        if self.held_out is None or self.measured_at == run.step:
+            return
+        self.now, self.measured_at = self.held_out.loss(run.task.loss), run.step
+        run.log.info("step %d: validation loss %.4f", run.step, self.now)
+        run.publish(values={f"{self.name}/loss": self.now})
+
+    def _draw(self, run: Run) -> None:
+        if not self.cfg.prompts or self.drawn_at == run.step:
+            return
+        started = time.monotonic()
+        pictures = run.task.preview(list(self.cfg.prompts), self.cfg.seed)
+        if pictures is None:
+            run.log.warning("no pictures: this task draws none; remove %s", self._key("prompts"))
+            return
+        self.drawn_at = run.step
+        sheet = grid(pictures, self.cfg.prompts, self.cfg.columns)
+        path = run.path / FOLDER / f"step-{run.step:08d}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(sheet).save(path)
+        seconds = time.monotonic() - started
+        run.log.info("step %d: drew %d pictures in %.1f s: %s", run.step, len(pictures), seconds, path)
+        run.publish(images={f"{self.name}/samples": sheet})

@@ -1,0 +1,403 @@
+"""The configuration: layers and their origins, typed sections, and errors that say what, where and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mindloom import Plugin, UserError
+from mindloom.config import build
+from mindloom.discovery import Found
+from mindloom.flags import apply_flags
+from mindloom.layers import Layers
+from mindloom.parsing import parse_override, read_yaml
+from mindloom.schema import CHOICES, RANGES, Config, DataConfig, DeviceConfig, OptimConfig, setting
+from mindloom.session import check_values, configure, load_plugins
+from omegaconf import DictConfig
+from omegaconf.errors import ReadonlyConfigError
+
+SINK = Found("sink", "sink:Sink", "1", "", "test", "", (("data_sink", "sink"), ("sink_size", "sink:size")))
+BOARD = Found("board", "board:Board", "1", "", "test")
+AVAILABLE = {"sink": SINK, "board": BOARD}
+
+
+@dataclass
+class Inner:
+    depth: int = setting(1, "nested")
+
+
+@dataclass
+class Section:
+    size: int = setting(100, "steps in a dispatch")
+    weights: dict[str, float] = setting({}, "free keys")
+    inner: Inner = field(default_factory=Inner)
+
+
+class Sized(Plugin):
+    """Has settings."""
+
+    Config = Section
+
+
+def stack(*files: Mapping[str, Any], **typed: Any) -> Layers:
+    """Layers of files ``file1``, ``file2``, ... and of a command line."""
+    layers = Layers()
+    for number, content in enumerate(files, 1):
+        layers.add(f"file{number}", content)
+    apply_flags(layers, typed, AVAILABLE)
+    return layers
+
+
+def built(layers: Layers) -> DictConfig:
+    cfg = build(layers, dict.fromkeys(layers.enabled, Section))
+    check_values(cfg)
+    return cfg
+
+
+def refusal(*files: Mapping[str, Any], **typed: Any) -> tuple[str, str]:
+    """The error's message, and where the setting that it blames was set."""
+    layers = stack(*files, **typed)
+    with pytest.raises(UserError) as caught:
+        built(layers)
+    assert "\n" not in str(caught.value)
+    return str(caught.value), layers.origin(caught.value.setting)
+
+
+def test_later_layers_win_and_the_origin_of_every_value_is_known() -> None:
+    layers = stack(
+        {"max_steps": 1, "seed": 1, "optim": {"lr": 1.0, "eps": 1e-3}, "per_batch_size": 1},
+        {"max_steps": 2, "optim": {"lr": 2.0}},
+        overrides=["max_steps=3", "log_interval=5"],
+        per_batch_size="8",
+    )
+    cfg = built(layers)
+    assert (cfg.max_steps, cfg.seed, cfg.log_interval, cfg.per_batch_size) == (3, 1, 5, 8)
+    assert (cfg.optim.lr, cfg.optim.eps, cfg.optim.weight_decay) == (2.0, 1e-3, 0.01)
+    origins = [layers.origin(key) for key in ("max_steps", "seed", "optim.lr", "optim.eps", "per_batch_size")]
+    assert origins == ["command line", "file1", "file2", "file1", "flag"]
+    assert layers.origin("optim.weight_decay") == "default"
+
+
+def test_flags_beat_key_value_whatever_their_order() -> None:
+    assert built(stack(overrides=["seed=1"], seed="2")).seed == 2
+
+
+def test_plugins_are_switched_on_by_true_null_or_settings_and_off_by_false() -> None:
+    assert list(stack({"plugins": {"a": True, "b": None, "c": {"size": 3}, "d": False}}).enabled) == ["a", "b", "c"]
+
+
+def test_plugin_sections_of_several_files_merge_by_key() -> None:
+    layers = stack({"plugins": {"sink": {"size": 5}, "board": True}}, {"plugins": {"sink": True, "board": False}})
+    assert list(layers.enabled) == ["sink"]
+    assert built(layers).plugins.sink.size == 5
+
+
+@pytest.mark.parametrize("plugins", [["sink"], "sink", 3])
+def test_plugins_must_be_a_mapping(plugins: Any) -> None:
+    with pytest.raises(UserError, match="file1: plugins must be a mapping"):
+        stack({"plugins": plugins})
+
+
+def test_a_plugin_section_must_be_a_switch_or_settings() -> None:
+    with pytest.raises(UserError, match=r"file1: plugins\.sink must be true, false or its settings, not 3"):
+        stack({"plugins": {"sink": 3}})
+
+
+def test_the_command_line_adds_and_removes_plugins() -> None:
+    layers = stack({"plugins": {"board": True}}, plugins=["sink,no:board"])
+    assert layers.enabled == {"sink": "command line"}
+
+
+def test_adding_and_removing_one_plugin_at_once_is_refused() -> None:
+    with pytest.raises(UserError, match="both adds and removes sink"):
+        stack(plugins=["sink", "no:sink"])
+
+
+@pytest.mark.parametrize("wish", ["snik", "no:snik"])
+def test_an_unknown_plugin_suggests_the_nearest(wish: str) -> None:
+    with pytest.raises(UserError, match="there is no plugin 'snik': did you mean 'sink'"):
+        stack(plugins=[wish])
+
+
+def test_an_unknown_plugin_of_a_file_names_the_file() -> None:
+    layers = stack({"plugins": {"snik": True}})
+    with pytest.raises(UserError, match="did you mean 'sink'") as caught:
+        load_plugins(layers, AVAILABLE)
+    assert layers.origin(caught.value.setting) == "file1"
+
+
+@pytest.mark.parametrize("switch", ["true", "false", "null", "3"])
+def test_plugins_cannot_be_switched_by_key_value(switch: str) -> None:
+    with pytest.raises(UserError, match="switch plugins with --plugins"):
+        stack(overrides=[f"plugins.sink={switch}"])
+
+
+def test_a_typed_setting_for_a_plugin_that_is_off_is_refused() -> None:
+    message, origin = refusal(overrides=["plugins.sink.size=5"])
+    assert "plugins.sink.size is set but the plugin 'sink' is off: add --plugins sink" in message
+    assert origin == "command line"
+    assert "is off" in refusal(sink_size="5")[0]
+
+
+def test_a_files_section_of_a_plugin_removed_by_hand_is_tolerated() -> None:
+    assert "sink" not in built(stack({"plugins": {"sink": {"size": 5}}}, plugins=["no:sink"])).plugins
+
+
+def test_flags_of_plugins_switch_and_set_them() -> None:
+    layers = stack(data_sink="True", sink_size="7")
+    assert built(layers).plugins.sink.size == 7
+    assert stack({"plugins": {"sink": True}}, data_sink="False").enabled == {}
+    with pytest.raises(UserError, match="--data_sink takes True or False, not 'maybe'"):
+        stack(data_sink="maybe")
+
+
+def test_a_plugins_flag_may_hold_a_dash_and_cannot_take_a_core_flag() -> None:
+    greedy = Found("greedy", "g:G", "1", "", "test", "", (("seed", "greedy"), ("be-greedy", "greedy")))
+    layers = Layers()
+    apply_flags(layers, {"seed": "5", "be_greedy": "True"}, {"greedy": greedy})
+    assert layers.values == {"seed": 5}
+    assert list(layers.enabled) == ["greedy"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"max_stepz": 1}, "no setting max_stepz: did you mean 'max_steps'"),
+        ({"optim": {"lrr": 1}}, "no setting optim.lrr: did you mean 'lr'"),
+        ({"plugins": {"sink": {"sise": 1}}}, "no setting plugins.sink.sise: did you mean 'size'"),
+        ({"plugins": {"sink": {"inner": {"dept": 1}}}}, "no setting plugins.sink.inner.dept: did you mean 'depth'"),
+        ({"xyzzy": 1}, "no setting xyzzy: known: data, device"),
+    ],
+)
+def test_an_unknown_key_suggests_the_nearest_and_tells_where_it_was_set(content: Any, words: str) -> None:
+    message, origin = refusal(content)
+    assert words in message
+    assert origin == "file1"
+
+
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        ({"max_steps": "many"}, "max_steps"),
+        ({"max_steps": 1.5}, "max_steps"),
+        ({"max_steps": True}, "max_steps"),
+        ({"max_steps": None}, "max_steps"),
+        ({"max_steps": {"a": 1}}, "max_steps"),
+        ({"optim": 3}, "optim"),
+        ({"optim": {"betas": 0.9}}, "optim.betas"),
+        ({"optim": {"betas": ["x", 1]}}, "optim.betas"),
+        ({"save_path": ["a"]}, "save_path"),
+        ({"plugins": {"sink": {"size": "big"}}}, "plugins.sink.size"),
+    ],
+)
+def test_a_value_of_the_wrong_type_names_the_key_and_where_it_was_set(content: Any, key: str) -> None:
+    message, origin = refusal(content)
+    assert message.startswith(f"{key}")
+    assert origin == "file1"
+
+
+@pytest.mark.parametrize("key", RANGES)
+def test_values_outside_their_range_are_refused(key: str) -> None:
+    low, high = RANGES[key]
+    message, _ = refusal(overrides=[f"{key}={int(low) - 1}"])
+    assert message.startswith(f"{key} must be from")
+    cfg = built(stack(overrides=[f"{key}={int(low)}"]))
+    assert cfg is not None
+    assert high > low
+
+
+def test_nan_is_in_no_range() -> None:
+    assert "optim.lr must be from" in refusal(overrides=["optim.lr=.nan"])[0]
+
+
+@pytest.mark.parametrize("key", CHOICES)
+def test_values_that_are_no_choice_are_refused_naming_the_choices(key: str) -> None:
+    message, _ = refusal(overrides=[f"{key}=nonsense"])
+    assert message.startswith(f"{key} must be one of ")
+    assert CHOICES[key][-1] in message
+
+
+def test_ranges_and_choices_name_settings_that_exist() -> None:
+    cfg = build(Layers(), {})
+    for key in [*RANGES, *CHOICES]:
+        node: Any = cfg
+        for part in key.split("."):
+            node = node[part]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("x=1e-4", 1e-4),
+        ("x=1E4", 1e4),
+        ("x=true", True),
+        ("x=null", None),
+        ("x=[1, b]", [1, "b"]),
+        ("x=a b", "a b"),
+        ("x='1'", "1"),
+        ("x={b: 1}", {"b": 1}),
+        ("x=a=b", "a=b"),
+    ],
+)
+def test_values_mean_what_yaml_says(text: str, value: Any) -> None:
+    assert parse_override(text) == {"x": value}
+
+
+@pytest.mark.parametrize(("text", "words"), [("max_steps", "write key=value"), ("=3", "write key=value")])
+def test_an_override_without_key_or_value_is_refused(text: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        parse_override(text)
+
+
+@pytest.mark.parametrize("text", ["x=[1", "x=a: b", "x=${"])
+def test_an_override_that_is_no_yaml_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="is not a valid value"):
+        parse_override(text)
+
+
+def test_flags_of_the_reference_recipe_set_what_they_say() -> None:
+    cfg = built(
+        stack(
+            weight="w.safetensors",
+            data_path="2024",
+            save_path="~/out",
+            save_path_with_time="False",
+            per_batch_size="2",
+            device_target="CPU",
+            ms_mode="1",
+            jit_level="O1",
+            max_device_memory="59GB",
+            seed="7",
+            gradient_accumulation_steps="4",
+            max_grad_norm="1e-1",
+            log_interval="3",
+        )
+    )
+    assert (cfg.weight, cfg.data.path, cfg.save_path, cfg.save_path_with_time) == (
+        "w.safetensors",
+        "2024",
+        "~/out",
+        False,
+    )
+    assert (cfg.per_batch_size, cfg.seed, cfg.gradient_accumulation_steps, cfg.log_interval) == (2, 7, 4, 3)
+    assert (cfg.device.mode, cfg.device.jit_level, cfg.device.max_memory) == ("pynative", "O1", "59GB")
+    assert cfg.optim.max_grad_norm == 0.1
+    assert built(stack(clip_grad="False")).optim.max_grad_norm == 0.0
+    assert built(stack(clip_grad="True")).optim.max_grad_norm == 1.0
+    assert built(stack(ms_mode="0")).device.mode == "graph"
+
+
+def test_free_dictionaries_of_a_plugin_take_any_key() -> None:
+    cfg = built(stack({"plugins": {"sink": {"weights": {"unet.in": 0.5}}}}))
+    assert cfg.plugins.sink.weights == {"unet.in": 0.5}
+
+
+def test_an_empty_section_changes_nothing() -> None:
+    assert built(stack({"data": None, "optim": {}})).optim == build(Layers(), {}).optim
+
+
+def test_a_plugins_setting_without_default_must_be_set() -> None:
+    @dataclass
+    class Needy:
+        place: str
+
+    layers = stack({"plugins": {"sink": True}})
+    with pytest.raises(UserError, match=r"plugins\.sink\.place has no default and must be set"):
+        build(layers, {"sink": Needy})
+
+
+def test_a_config_class_that_cannot_be_typed_blames_its_plugin() -> None:
+    @dataclass
+    class Odd:
+        what: complex = 1j
+
+    for schema in (Odd, int):
+        with pytest.raises(UserError, match="plugin 'sink': its Config"):
+            build(Layers(), {"sink": schema})
+
+
+def test_settings_may_refer_to_other_settings_and_are_resolved_at_once() -> None:
+    cfg = built(stack({"save_path": "runs/${seed}", "plugins": {"sink": {"size": "${max_steps}"}}, "max_steps": 9}))
+    assert (cfg.save_path, cfg.plugins.sink.size) == ("runs/42", 9)
+
+
+def test_a_reference_to_nothing_or_to_the_wrong_type_is_refused() -> None:
+    assert refusal({"save_path": "${nothing}"}) == ("save_path: Interpolation key 'nothing' not found", "file1")
+    assert refusal({"seed": "${save_path}"})[0].startswith("seed: ")
+
+
+@pytest.mark.parametrize(
+    "value", ["${oc.env:HOME}", "a${oc.env:HOME}", "${${seed}:x}", ["${oc.decode:1}"], {"a": "${oc.env:HOME}"}]
+)
+def test_resolvers_are_refused_because_config_files_are_data(value: Any) -> None:
+    for content in ({"save_path": value}, {"plugins": {"sink": {"size": value}}}):
+        with pytest.raises(UserError, match=r"file1: .* is not allowed"):
+            stack(content)
+    with pytest.raises(UserError, match="is not allowed"):
+        stack(data_path="${oc.env:HOME}")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("max_steps: [1\nseed: 2", "line 2"),
+        ("- a\n- b", "must hold settings"),
+        ("a: 1\na: 2", "duplicate key"),
+        ("a: ${", "is not valid YAML"),
+        ("a: !!python/object/apply:os.system ['true']", "is not valid YAML"),
+        ("\xff\xfe", "is not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_config_is_refused_in_one_line(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=words) as caught:
+        read_yaml(path)
+    assert "\n" not in str(caught.value)
+    assert "bad.yaml" in str(caught.value)
+
+
+def test_a_missing_or_unreadable_file_is_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(UserError, match="cannot be read"):
+            read_yaml(path)
+
+
+def test_an_empty_file_is_an_empty_layer(tmp_path: Path) -> None:
+    path = tmp_path / "empty.yaml"
+    path.write_text("# nothing\n")
+    assert read_yaml(path) == {}
+
+
+def test_only_the_command_line_may_run_a_plugin_file(plugin_file: Callable[[str, str], type[Plugin]]) -> None:
+    plugin_file("logger", "class Logger(Plugin): pass\n")
+    with pytest.raises(UserError, match=r"file1 names the plugin file ./logger.py: only the command line"):
+        load_plugins(stack({"plugins": {"./logger.py": True}}), AVAILABLE)
+    assert list(load_plugins(stack(plugins=["./logger.py"]), AVAILABLE)) == ["logger"]
+    # Settings may stand in a file under the plugin's name.
+    layers = stack(plugins=["./logger.py"], overrides=["plugins.logger.size=3"])
+    assert build(layers, {"logger": Section}).plugins.logger.size == 3
+
+
+def test_two_plugins_of_one_name_are_refused(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "twin.py").write_text("from mindloom import Plugin\nclass Twin(Plugin): pass\n")
+    with pytest.raises(UserError, match="two plugins are called 'twin'"):
+        load_plugins(stack(plugins=["a/twin.py,b/twin.py"]), AVAILABLE)
+
+
+def test_the_config_is_read_only_after_on_configure() -> None:
+    cfg, registry = configure(Layers(), {"plain": Sized})
+    for section, key in ((cfg, "seed"), (cfg.optim, "lr"), (registry.plugins["plain"].cfg, "size")):
+        with pytest.raises(ReadonlyConfigError):
+            section[key] = 5
+
+
+def test_every_setting_has_a_help_text() -> None:
+    for part in (Config, DeviceConfig, DataConfig, OptimConfig):
+        for entry in fields(part):
+            assert entry.metadata.get("help") or entry.default_factory is not MISSING, f"{part.__name__}.{entry.name}"

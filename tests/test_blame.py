@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from mindloom import Plugin, TrainingError, UserError, hookimpl
 from mindloom.blame import PluginError, blaming
-from mindloom.testing import Recorder, Toy, ToyTask, fit
+from mindloom.images import decode
+from mindloom.testing import Recorder, Shelf, Toy, ToyTask, fit
+from mindspore import nn
 
 PluginFile = Callable[[str, str], type[Plugin]]
 
@@ -80,9 +82,7 @@ def test_an_error_in_a_generator_that_a_plugin_returned_names_it(tmp_path: Path,
     assert str(blamed(tmp_path, bad, Relay)) == "plugin 'bad' failed in the training step: OSError: device lost"
 
 
-def test_a_compile_error_names_the_plugin_whose_cell_it_is_and_the_line(
-    tmp_path: Path, plugin_file: PluginFile
-) -> None:
+def test_a_compile_error_names_the_plugin_of_the_cell_and_the_line(tmp_path: Path, plugin_file: PluginFile) -> None:
     bad = plugin_file(
         "bad",
         """
@@ -120,8 +120,6 @@ def test_a_compile_error_names_the_plugin_whose_cell_it_is_and_the_line(
 def test_errors_in_methods_that_are_no_hooks_name_plugin_and_method(
     tmp_path: Path, plugin_file: PluginFile, method: str, where: str
 ) -> None:
-    from mindloom.testing import Shelf
-
     class Counter(Plugin):
         def state_dict(self) -> dict[str, Any]:
             return {"x": 1}
@@ -145,24 +143,16 @@ def test_errors_in_the_claims_of_edit_model_name_the_plugin(tmp_path: Path, plug
                 return [CellEdit(lambda name, cell: cell.nothing, lambda name, cell: None, "")]
         """,
     )
-    cells = fit_with_child(bad)
-    with pytest.raises(PluginError, match="plugin 'bad' failed in"):
-        fit(tmp_path, {"toy": cells, "bad": bad})
-
-
-def fit_with_child(_: type[Plugin]) -> type[Plugin]:
-    """A toy whose model has a cell inside, so that there is something to claim."""
 
     class Nested(Toy):
         @hookimpl
         def make_task(self) -> Any:
-            from mindspore import nn
-
             task = ToyTask(self.cfg.width)
             task.model.inner = nn.Identity()
             return task
 
-    return Nested
+    with pytest.raises(PluginError, match="plugin 'bad' failed in"):
+        fit(tmp_path, {"toy": Nested, "bad": bad})
 
 
 def test_metrics_that_are_no_numbers_name_the_plugin(tmp_path: Path) -> None:
@@ -185,8 +175,8 @@ def test_an_error_in_a_sample_transform_names_the_task(tmp_path: Path) -> None:
         def transform(self, sample: Any, draw: Any) -> Any:
             raise RuntimeError("inside a thread")
 
-    with pytest.raises(PluginError, match="plugin 'clumsy' failed in the training step: RuntimeError: inside a thread"):
-        fit(tmp_path, {"toy": Toy.__base__, "clumsy": Clumsy})  # type: ignore[dict-item]
+    with pytest.raises(PluginError, match="plugin 'toy' failed in the training step: RuntimeError: inside a thread"):
+        fit(tmp_path, {"toy": Clumsy})
 
 
 def test_the_cores_own_errors_are_not_blamed_on_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,8 +189,9 @@ def test_the_cores_own_errors_are_not_blamed_on_plugins(tmp_path: Path, monkeypa
     monkeypatch.setattr(mindloom.step, "step_by_step", broken)
     with pytest.raises(RuntimeError, match="the core's own"):
         fit(tmp_path)
-    with pytest.raises(ZeroDivisionError), blaming({"recorder": Recorder(), "toy": Toy()}, "x"):
-        _ = 1 / 0 if not Path("none").exists() else 0
+    core_plugins = {"recorder": Recorder(), "toy": Toy()}
+    with pytest.raises(ValueError, match="not a readable picture"), blaming(core_plugins):
+        decode(b"", 1)
 
 
 @pytest.mark.parametrize("kind", [UserError, TrainingError])
@@ -210,7 +201,7 @@ def test_errors_made_for_people_pass_unchanged(tmp_path: Path, kind: type[Except
         def on_train_start(self) -> None:
             raise kind("change that setting")
 
-    with pytest.raises(kind, match="^change that setting$"):
+    with pytest.raises(kind, match=r"^change that setting"):
         fit(tmp_path, [Strict])
     assert (tmp_path / "run" / "error.txt").exists() == (kind is TrainingError)
 

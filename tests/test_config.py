@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +12,8 @@ from mindloom.config import build
 from mindloom.discovery import Found
 from mindloom.flags import apply_flags
 from mindloom.layers import Layers
-from mindloom.parsing import parse_override, read_yaml
 from mindloom.schema import CHOICES, RANGES, Config, DataConfig, DeviceConfig, OptimConfig, setting
-from mindloom.session import check_values, configure, load_plugins
+from mindloom.session import check_values, configure
 from omegaconf import DictConfig
 from omegaconf.errors import ReadonlyConfigError
 
@@ -85,83 +83,6 @@ def test_flags_beat_key_value_whatever_their_order() -> None:
     assert built(stack(overrides=["seed=1"], seed="2")).seed == 2
 
 
-def test_plugins_are_switched_on_by_true_null_or_settings_and_off_by_false() -> None:
-    assert list(stack({"plugins": {"a": True, "b": None, "c": {"size": 3}, "d": False}}).enabled) == ["a", "b", "c"]
-
-
-def test_plugin_sections_of_several_files_merge_by_key() -> None:
-    layers = stack({"plugins": {"sink": {"size": 5}, "board": True}}, {"plugins": {"sink": True, "board": False}})
-    assert list(layers.enabled) == ["sink"]
-    assert built(layers).plugins.sink.size == 5
-
-
-@pytest.mark.parametrize("plugins", [["sink"], "sink", 3])
-def test_plugins_must_be_a_mapping(plugins: Any) -> None:
-    with pytest.raises(UserError, match="file1: plugins must be a mapping"):
-        stack({"plugins": plugins})
-
-
-def test_a_plugin_section_must_be_a_switch_or_settings() -> None:
-    with pytest.raises(UserError, match=r"file1: plugins\.sink must be true, false or its settings, not 3"):
-        stack({"plugins": {"sink": 3}})
-
-
-def test_the_command_line_adds_and_removes_plugins() -> None:
-    layers = stack({"plugins": {"board": True}}, plugins=["sink,no:board"])
-    assert layers.enabled == {"sink": "command line"}
-
-
-def test_adding_and_removing_one_plugin_at_once_is_refused() -> None:
-    with pytest.raises(UserError, match="both adds and removes sink"):
-        stack(plugins=["sink", "no:sink"])
-
-
-@pytest.mark.parametrize("wish", ["snik", "no:snik"])
-def test_an_unknown_plugin_suggests_the_nearest(wish: str) -> None:
-    with pytest.raises(UserError, match="there is no plugin 'snik': did you mean 'sink'"):
-        stack(plugins=[wish])
-
-
-def test_an_unknown_plugin_of_a_file_names_the_file() -> None:
-    layers = stack({"plugins": {"snik": True}})
-    with pytest.raises(UserError, match="did you mean 'sink'") as caught:
-        load_plugins(layers, AVAILABLE)
-    assert layers.origin(caught.value.setting) == "file1"
-
-
-@pytest.mark.parametrize("switch", ["true", "false", "null", "3"])
-def test_plugins_cannot_be_switched_by_key_value(switch: str) -> None:
-    with pytest.raises(UserError, match="switch plugins with --plugins"):
-        stack(overrides=[f"plugins.sink={switch}"])
-
-
-def test_a_typed_setting_for_a_plugin_that_is_off_is_refused() -> None:
-    message, origin = refusal(overrides=["plugins.sink.size=5"])
-    assert "plugins.sink.size is set but the plugin 'sink' is off: add --plugins sink" in message
-    assert origin == "command line"
-    assert "is off" in refusal(sink_size="5")[0]
-
-
-def test_a_files_section_of_a_plugin_removed_by_hand_is_tolerated() -> None:
-    assert "sink" not in built(stack({"plugins": {"sink": {"size": 5}}}, plugins=["no:sink"])).plugins
-
-
-def test_flags_of_plugins_switch_and_set_them() -> None:
-    layers = stack(data_sink="True", sink_size="7")
-    assert built(layers).plugins.sink.size == 7
-    assert stack({"plugins": {"sink": True}}, data_sink="False").enabled == {}
-    with pytest.raises(UserError, match="--data_sink takes True or False, not 'maybe'"):
-        stack(data_sink="maybe")
-
-
-def test_a_plugins_flag_may_hold_a_dash_and_cannot_take_a_core_flag() -> None:
-    greedy = Found("greedy", "g:G", "1", "", "test", "", (("seed", "greedy"), ("be-greedy", "greedy")))
-    layers = Layers()
-    apply_flags(layers, {"seed": "5", "be_greedy": "True"}, {"greedy": greedy})
-    assert layers.values == {"seed": 5}
-    assert list(layers.enabled) == ["greedy"]
-
-
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -226,36 +147,6 @@ def test_ranges_and_choices_name_settings_that_exist() -> None:
         node: Any = cfg
         for part in key.split("."):
             node = node[part]
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("x=1e-4", 1e-4),
-        ("x=1E4", 1e4),
-        ("x=true", True),
-        ("x=null", None),
-        ("x=[1, b]", [1, "b"]),
-        ("x=a b", "a b"),
-        ("x='1'", "1"),
-        ("x={b: 1}", {"b": 1}),
-        ("x=a=b", "a=b"),
-    ],
-)
-def test_values_mean_what_yaml_says(text: str, value: Any) -> None:
-    assert parse_override(text) == {"x": value}
-
-
-@pytest.mark.parametrize(("text", "words"), [("max_steps", "write key=value"), ("=3", "write key=value")])
-def test_an_override_without_key_or_value_is_refused(text: str, words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        parse_override(text)
-
-
-@pytest.mark.parametrize("text", ["x=[1", "x=a: b", "x=${"])
-def test_an_override_that_is_no_yaml_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="is not a valid value"):
-        parse_override(text)
 
 
 def test_flags_of_the_reference_recipe_set_what_they_say() -> None:
@@ -338,56 +229,6 @@ def test_resolvers_are_refused_because_config_files_are_data(value: Any) -> None
             stack(content)
     with pytest.raises(UserError, match="is not allowed"):
         stack(data_path="${oc.env:HOME}")
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("max_steps: [1\nseed: 2", "line 2"),
-        ("- a\n- b", "must hold settings"),
-        ("a: 1\na: 2", "duplicate key"),
-        ("a: ${", "is not valid YAML"),
-        ("a: !!python/object/apply:os.system ['true']", "is not valid YAML"),
-        ("\xff\xfe", "is not valid YAML"),
-    ],
-)
-def test_a_file_that_is_no_config_is_refused_in_one_line(tmp_path: Path, text: str, words: str) -> None:
-    path = tmp_path / "bad.yaml"
-    path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(UserError, match=words) as caught:
-        read_yaml(path)
-    assert "\n" not in str(caught.value)
-    assert "bad.yaml" in str(caught.value)
-
-
-def test_a_missing_or_unreadable_file_is_refused(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.yaml", tmp_path):
-        with pytest.raises(UserError, match="cannot be read"):
-            read_yaml(path)
-
-
-def test_an_empty_file_is_an_empty_layer(tmp_path: Path) -> None:
-    path = tmp_path / "empty.yaml"
-    path.write_text("# nothing\n")
-    assert read_yaml(path) == {}
-
-
-def test_only_the_command_line_may_run_a_plugin_file(plugin_file: Callable[[str, str], type[Plugin]]) -> None:
-    plugin_file("logger", "class Logger(Plugin): pass\n")
-    with pytest.raises(UserError, match=r"file1 names the plugin file ./logger.py: only the command line"):
-        load_plugins(stack({"plugins": {"./logger.py": True}}), AVAILABLE)
-    assert list(load_plugins(stack(plugins=["./logger.py"]), AVAILABLE)) == ["logger"]
-    # Settings may stand in a file under the plugin's name.
-    layers = stack(plugins=["./logger.py"], overrides=["plugins.logger.size=3"])
-    assert build(layers, {"logger": Section}).plugins.logger.size == 3
-
-
-def test_two_plugins_of_one_name_are_refused(tmp_path: Path) -> None:
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "twin.py").write_text("from mindloom import Plugin\nclass Twin(Plugin): pass\n")
-    with pytest.raises(UserError, match="two plugins are called 'twin'"):
-        load_plugins(stack(plugins=["a/twin.py,b/twin.py"]), AVAILABLE)
 
 
 def test_the_config_is_read_only_after_on_configure() -> None:

@@ -93,9 +93,7 @@ def test_a_claimed_cell_is_replaced_wherever_it_stands() -> None:
 @pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
 @pytest.mark.parametrize(("one", "other"), [("first", "first"), ("block", "block.scale"), ("block.scale", "block")])
 def test_claims_that_meet_are_refused_naming_both(order: tuple[str, str], one: str, other: str) -> None:
-    with pytest.raises(
-        UserError, match=r"plugins '[ab]' and '[ab]' both replace the cell .*: switch one off"
-    ) as caught:
+    with pytest.raises(UserError, match=r"plugins .* both replace the cell .*: switch one off") as caught:
         apply([Net()], [(order[0], claim(one)), (order[1], claim(other))], LOG)
     assert "'a'" in str(caught.value)
     assert "'b'" in str(caught.value)

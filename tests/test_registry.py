@@ -27,6 +27,14 @@ class Speaker(Plugin):
         self.heard.append(self.name)
 
 
+class Filler(Plugin):
+    """Fills a slot."""
+
+    @hookimpl
+    def make_schedule(self) -> Any:
+        return lambda step: 0.5
+
+
 def registered(**plugins: Plugin) -> Registry:
     for name, plugin in plugins.items():
         plugin.name = name
@@ -74,6 +82,13 @@ def test_a_forgotten_hookimpl_is_refused() -> None:
     assert "plugin 'forgot' defines on_log without @hookimpl" in refusal(forgot=Forgot())
 
 
+def test_a_subclass_may_switch_a_hook_off() -> None:
+    class Without(Filler):
+        make_schedule = None  # type: ignore[assignment]
+
+    assert registered(without=Without()).fillers("make_schedule") == []
+
+
 def test_hooks_take_any_subset_of_their_arguments_in_any_order() -> None:
     heard: list[Any] = []
 
@@ -89,14 +104,6 @@ def test_hooks_take_any_subset_of_their_arguments_in_any_order() -> None:
 
     registered(few=Few(), swapped=Swapped()).call("on_log", run=1, record=2)
     assert heard == [2, (2, 1)]
-
-
-class Filler(Plugin):
-    """Fills a slot."""
-
-    @hookimpl
-    def make_schedule(self) -> Any:
-        return lambda step: 0.5
 
 
 class Wrapper(Plugin):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 TOOLS = Path(__file__).parents[1] / "tools"
 sys.path.insert(0, str(TOOLS))
 
 import draw_shapes  # noqa: E402
+import read_shapes  # noqa: E402
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -89,3 +92,38 @@ def test_edges_are_antialiased_and_the_shape_stays_inside(shape: str) -> None:
     assert not red[-1].any()
     assert not red[:, 0].any()
     assert not red[:, -1].any()
+
+
+@pytest.mark.parametrize("theme", ["base", "demo"])
+def test_what_was_drawn_is_read_back(theme: str) -> None:
+    drawn = [pair for pair in draw_shapes.draw_many(60, 1, theme) if "striped" not in pair[1]]
+    squares = [np.asarray(ImageOps.fit(picture, (128, 128))) for picture, _ in drawn]
+    shares = read_shapes.score(squares, [caption for _, caption in drawn])
+    assert shares["all"] == 1.0
+    assert shares["size"] > 0.9
+
+
+def test_an_empty_picture_and_a_blur_are_no_shape() -> None:
+    assert read_shapes.read(np.full((128, 128, 3), 34, np.uint8)) == draw_shapes.Scene("", "", "dark")
+    noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3)).astype(np.uint8)
+    assert read_shapes.score([noise], ["a red star on a light background"])["all"] == 0.0
+
+
+@pytest.mark.slow
+def test_the_tiny_base_can_be_made_again_and_its_unet_alone(tmp_path: Path) -> None:
+    root = TOOLS.parent
+    out, work = tmp_path / "tiny.safetensors", tmp_path / "work"
+    command = [sys.executable, str(TOOLS / "make_tiny.py"), "--out", str(out), "--work", str(work), "--pictures", "32"]
+    command += ["--vae-steps", "2", "--vae-whole-steps", "0", "--unet-steps", "2", "--unet-batch", "2"]
+    command += ["--sample-steps", "0"]
+    paths = os.pathsep.join([str(root / "core"), str(root / "plugins" / "sdxl"), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths, "GLOG_v": "3"}
+
+    def run(stage: str) -> bytes:
+        subprocess.run([*command, "--stage", stage], check=True, env=environment, cwd=tmp_path, timeout=300)
+        return out.read_bytes()
+
+    first = run("all")
+    assert len(first) <= 8_000_000
+    assert sorted(path.name for path in work.glob("*.safetensors")) == ["unet.safetensors", "vae.safetensors"]
+    assert run("unet") == first

@@ -118,9 +118,7 @@ def vary(rng: np.random.Generator, colour: Colour, amount: int = 8) -> Colour:
     return red, green, blue
 
 
-def paint(
-    scene: Scene, fill: Colour, ground: Colour, width: int, height: int, rng: np.random.Generator
-) -> Image.Image:
+def paint(scene: Scene, fill: Colour, ground: Colour, width: int, height: int, rng: np.random.Generator) -> Image.Image:
     """The scene in RGB; size and place are fractions of the shorter side, so that a centred crop keeps the shape."""
     short = min(width, height) * SUPERSAMPLING
     big = (width * SUPERSAMPLING, height * SUPERSAMPLING)

@@ -2,9 +2,9 @@
 
     python tools/make_tiny.py --out plugins/sdxl/mindloom_sdxl/assets/tiny.safetensors
 
-Two stages, each leaving its result in the work folder, so that `--stage unet` can be run again alone: the autoencoder, then
-the UNet on latents and text that were encoded once. The text encoders stay as they were drawn: random, but every word has
-a direction of its own, which is all that captions of this size need. Needs `mindloom` and `mindloom_sdxl` to be importable.
+Two stages, each leaving its result in the work folder, so that `--stage unet` can be run again alone: the autoencoder,
+then the UNet on latents and text that were encoded once. The text encoders stay as they were drawn: random, but every
+word has a direction of its own, which is all that such captions need. Needs the packages mindloom and mindloom_sdxl.
 """
 
 from __future__ import annotations
@@ -15,11 +15,16 @@ from pathlib import Path
 
 import mindspore as ms
 import numpy as np
+from draw_shapes import choose_scene
 from mindloom_sdxl.cells.model import SDXLModel
 from mindloom_sdxl.pictures import grid
 from mindloom_sdxl.presets import PRESETS
+from mindloom_sdxl.preview import Previewer
+from mindloom_sdxl.tokens import load_tokenizer
 from mindloom_sdxl.weights import load_weights, save_weights
-from tiny_data import base_pictures, to_pixels, varied_pictures
+from read_shapes import score
+from tiny_data import SIDE, base_pictures, to_pixels, varied_pictures
+from tiny_unet import train_unet
 from tiny_vae import decode_all, encode_all, normalise_latents, train_vae
 
 LIMIT = 8_000_000
@@ -52,14 +57,40 @@ def run_vae(model: SDXLModel, args: argparse.Namespace) -> None:
 
 
 def run_unet(model: SDXLModel, args: argparse.Namespace) -> None:
-    raise SystemExit("not yet")
+    pictures = base_pictures(args.work, args.pictures, args.seed)
+    scale = np.float32(model.preset.vae.scale)
+    means, deviations = (scale * part for part in encode_all(model.first_stage_model, pictures.pixels))
+    print(f"unet: {len(means)} latents, mean {means.mean():.2f}, deviation {means.std():.2f}", flush=True)
+    loss = train_unet(
+        model, (means, deviations), pictures.captions, pictures.time_ids, args.unet_steps, args.unet_batch,
+        args.unet_rate, args.caption_dropout, args.seed,
+    )  # fmt: skip
+    print(f"unet: final loss {loss:.4f}")
+    save_weights(model, args.work / "unet.safetensors")
+
+
+def preview(model: SDXLModel, args: argparse.Namespace) -> None:
+    """Captions of both themes; the second half holds words that the base has never seen, and must come out wrong."""
+    draw = Previewer(
+        model, load_tokenizer("", "tiny"), size=SIDE, steps=args.sample_steps, guidance=args.guidance, zero_empty=False,
+        batch=16,
+    )  # fmt: skip
+    for theme in ("base", "demo"):
+        scenes = [choose_scene(np.random.default_rng([args.seed, 5, index]), theme) for index in range(64)]
+        captions = [scene.caption for scene in scenes if not scene.pattern][:32]
+        drawn = draw(captions, args.seed)
+        grid(drawn, 8, captions).save(args.work / f"samples-{theme}.png")
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in score(drawn, captions).items())
+        print(f"samples for captions of the theme {theme}: {shares}", flush=True)
 
 
 def save_small(model: SDXLModel, out: Path) -> None:
     """Write float16; refuse what would not fit into the package."""
-    for parameter in model.get_parameters():
-        parameter.set_data(parameter.astype(ms.float16))
-    save_weights(model, out)
+    half = SDXLModel(model.preset)
+    for target, parameter in zip(half.get_parameters(), model.get_parameters(), strict=True):
+        target.set_dtype(ms.float16)
+        target.set_data(ms.Tensor(parameter.asnumpy().astype(np.float16)))
+    save_weights(half, out)
     size = out.stat().st_size
     print(f"{out}: {size} bytes")
     if size > LIMIT:
@@ -81,7 +112,11 @@ def main(argv: list[str] | None = None) -> None:
     if args.stage in ("unet", "all"):
         load_weights(model, args.work / "vae.safetensors")
         run_unet(model, args)
+        # What is judged is what is shipped: rounded to float16.
         save_small(model, args.out)
+        load_weights(model, args.out)
+        if args.sample_steps:
+            preview(model, args)
     print(f"total {(time.perf_counter() - began) / 60:.1f} min", flush=True)
 
 
@@ -99,6 +134,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--vae-batch", type=int, default=8)
     parser.add_argument("--vae-rate", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--kl-weight", type=float, default=1e-3)
+    parser.add_argument("--unet-steps", type=int, default=6000)
+    parser.add_argument("--unet-batch", type=int, default=16)
+    parser.add_argument("--unet-rate", type=float, default=1e-3, help="peak learning rate")
+    parser.add_argument("--caption-dropout", type=float, default=0.1)
+    parser.add_argument("--guidance", type=float, default=3.0, help="of the sample grids")
+    parser.add_argument("--sample-steps", type=int, default=30, help="0 draws no samples")
     return parser.parse_args(argv)
 
 

@@ -1,4 +1,4 @@
-"""Second stage of make_tiny: the UNet, on latents and text that were encoded once; and pictures drawn with it."""
+"""Second stage of make_tiny: the UNet, on latents and text that were encoded once, so that a step is the UNet alone."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import mindspore as ms
 import numpy as np
 from mindloom_sdxl.cells.model import SDXLModel
 from mindloom_sdxl.cells.unet import UNet
-from mindloom_sdxl.sampler import euler, initial_noise
 from mindloom_sdxl.schedule import TIMESTEPS, mixing
 from mindloom_sdxl.tokens import load_tokenizer
 from mindspore import nn, ops
-from tiny_data import SIDE
 from tiny_train import Average, fit
 
 TEXT_BATCH = 32
@@ -95,27 +93,3 @@ def train_unet(
     result = fit("unet", NoiseLoss(model.unet), draw, steps, peak, average)
     average.apply()
     return result
-
-
-def sample_latents(model: SDXLModel, captions: Sequence[str], guidance: float, steps: int, seed: int) -> np.ndarray:
-    """Scaled latents [N, 4, 16, 16] by Euler's method with classifier-free guidance (Ho and Salimans 2022).
-
-    With and without caption go through the UNet as one batch; the empty caption stands for "without".
-    """
-    text = encode_text(model, captions)
-    count, side = len(captions), model.preset.latent_size
-    rows = [text.row[""]] * count + [text.row[caption] for caption in captions]
-    whole = ms.Tensor(np.array([[SIDE, SIDE, 0, 0, SIDE, SIDE]] * 2 * count, np.float32))
-    sizes = model.conditioner.sizes(whole).asnumpy()
-    context = ms.Tensor(text.context[rows])
-    vector = ms.Tensor(np.concatenate([text.pooled[rows], sizes], -1))
-    model.unet.set_train(False)
-
-    def denoise(latents: np.ndarray, timestep: np.ndarray) -> np.ndarray:
-        times = ms.Tensor(np.full(2 * count, timestep, np.int32))
-        both = model.unet(ms.Tensor(np.concatenate([latents, latents])), times, context, vector).asnumpy()
-        without, given = both[:count], both[count:]
-        return np.asarray(without + guidance * (given - without))
-
-    noise = np.stack([initial_noise(seed, index, (4, side, side)) for index in range(count)])
-    return euler(denoise, noise, steps)

@@ -7,7 +7,7 @@ stepper. What is cheap to refuse (checkpoint to resume from, data) comes before 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from .run import Run
 if TYPE_CHECKING:
     from mindspore import nn
 
+    from .precision import Precision
     from .step import StepResult
 
 
@@ -36,15 +37,14 @@ def build(run: Run, resume_from: Path | None) -> Built:
     """
     call = run.plugins.call
     run.dataset = call("make_dataset", run=run)
-    _make_task(run, load=resume_from is None)
-    step = _make_step(run)
+    step = _make_step(run, _make_task(run, load=resume_from is None))
     if resume_from is not None:
         _resume(run, step, resume_from)
     report(run)
     return Built(step, call("make_stepper", run=run, step=step, dataset=run.dataset))
 
 
-def _make_task(run: Run, load: bool) -> None:
+def _make_task(run: Run, load: bool) -> Precision:
     from . import edits, precision
 
     task = run.plugins.call("make_task", run=run)
@@ -57,8 +57,10 @@ def _make_task(run: Run, load: bool) -> None:
     replaced = edits.apply([task.model, task.loss], [(o, e) for o, many in asked for e in many], run.log)
     name_parameters(task.model)
     wanted = run.plugins.call("make_precision", run=run)
-    cast = precision.cast(task.model, wanted)
+    wanted = replace(wanted, keep_float32=(*task.keep_float32, *wanted.keep_float32))
+    cast = precision.apply(task.model, wanted)
     run.altered_by = sorted({*replaced, *(run.plugins.fillers("make_precision") if cast else ())})
+    return wanted
 
 
 def name_parameters(model: nn.Cell) -> None:
@@ -67,7 +69,7 @@ def name_parameters(model: nn.Cell) -> None:
         param.name = name
 
 
-def _make_step(run: Run) -> nn.Cell:
+def _make_step(run: Run, precision: Precision) -> nn.Cell:
     from .step import StepParts
 
     call = run.plugins.call
@@ -82,6 +84,7 @@ def _make_step(run: Run) -> nn.Cell:
         reducer=call("make_reducer", run=run, params=params),
         grad_ops=[op for _, ops in run.plugins.collect("add_grad_ops", run=run) for op in ops],
         accumulate=run.cfg.gradient_accumulation_steps,
+        scale=precision.scale,
     )
     step: nn.Cell = call("make_step", run=run, parts=parts)
     step.set_train()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -92,3 +92,14 @@ def _leaves(schema: DictConfig, values: Mapping[str, Any], prefix: str) -> Itera
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0]
+
+
+def intervals(cfg: DictConfig) -> dict[str, int]:
+    """Every setting that counts steps between events (see ``schema.interval``), of the core and of enabled plugins."""
+    sections = {"": cfg, **{f"plugins.{name}.": section for name, section in cfg.plugins.items()}}
+    return {
+        prefix + found.name: int(section[found.name])
+        for prefix, section in sections.items()
+        for found in fields(OmegaConf.get_type(section))
+        if found.metadata.get("interval")
+    }

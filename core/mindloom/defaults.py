@@ -31,10 +31,12 @@ class Defaults:
         try:
             ms.set_device(want.target)
         except (RuntimeError, ValueError, TypeError) as error:
-            reason = " ".join(str(error).split())[:150]
-            raise UserError(
-                f"this MindSpore {ms.__version__} cannot use {want.target}: {reason}", setting="device.target"
-            ) from error
+            # A process that has computed already cannot choose again, but may go on with the same device.
+            if ms.get_context("device_target") != want.target:
+                reason = " ".join(str(error).split())[:150]
+                raise UserError(
+                    f"this MindSpore {ms.__version__} cannot use {want.target}: {reason}", setting="device.target"
+                ) from error
         graph = want.mode == "graph"
         ms.set_context(mode=ms.GRAPH_MODE if graph else ms.PYNATIVE_MODE)
         if want.jit_level:
@@ -92,9 +94,10 @@ class Defaults:
     @hookimpl
     def make_step(self, parts: StepParts) -> nn.Cell:
         """Forward, gradients, accumulation, reduction, gradient operations, update."""
+        from .scaling import ScaledStep
         from .step import TrainStep
 
-        return TrainStep(parts)
+        return ScaledStep(parts, parts.scale) if parts.scale else TrainStep(parts)
 
     @hookimpl
     def make_stepper(self, run: Run, step: nn.Cell, dataset: Dataset) -> Iterator[StepResult]:

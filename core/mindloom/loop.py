@@ -32,9 +32,12 @@ def train(run: Run, built: Built) -> None:
             for result in dispatches(run, built.stepper):
                 listen()
                 run.advance(result.n)
-                call("on_step_end", run=run, result=result)
+                with run.clock.pause():
+                    call("on_step_end", run=run, result=result)
                 if run.due(run.cfg.log_interval, result.n) or run.finished:
                     emit(run, run.record(result))
+                elif run.pending:  # published between two logs: its step is this one
+                    emit(run, run.flush())
                 if run.wanted_by:
                     save(run, built)
                 if run.finished:  # asked once: a signal may come between two looks
@@ -71,6 +74,12 @@ def save(run: Run, built: Built) -> None:
     run.wanted_by = ""
     if run.checkpointer is None or run.saved_step == run.step:
         return
+    with run.clock.pause():
+        _save(run, built)
+
+
+def _save(run: Run, built: Built) -> None:
+    assert run.checkpointer is not None
     if run.world.is_main:
         with blaming(run.plugins.plugins, "saving a checkpoint"):
             path = run.checkpointer.save(capture(run, built.step), run.path)

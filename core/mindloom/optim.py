@@ -9,6 +9,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, nn
 from mindspore import ops as P
+from mindspore.common.initializer import initializer
 
 squared_sum = P.MultitypeFuncGraph("squared_sum")
 scaled = P.MultitypeFuncGraph("scaled")
@@ -31,7 +32,15 @@ def _adamw(
     rate: ms.Tensor, beta1: ms.Tensor, beta2: ms.Tensor, eps: ms.Tensor, ratio: ms.Tensor,
     decay: float, param: ms.Tensor, exp_avg: ms.Tensor, exp_avg_sq: ms.Tensor, gradient: ms.Tensor,
 ) -> ms.Tensor:  # fmt: skip
-    return _update(param, exp_avg, exp_avg_sq, rate, beta1, beta2, eps, decay * ratio, gradient)
+    return _update(param, exp_avg, exp_avg_sq, rate, beta1, beta2, eps, decay * ratio, gradient.astype(param.dtype))
+
+
+def zeros_like(params: Sequence[Parameter], prefix: str) -> ParameterTuple:
+    """State of the optimizer: float32 whatever the parameters are, drawn up only when a graph needs it."""
+    return ParameterTuple(
+        Parameter(initializer("zeros", param.shape, ms.float32), name=f"{prefix}.{param.name}", requires_grad=False)
+        for param in params
+    )
 
 
 class AdamW(nn.Cell):
@@ -53,8 +62,8 @@ class AdamW(nn.Cell):
     ) -> None:
         super().__init__()
         self.params = ParameterTuple(params)
-        self.exp_avg = self.params.clone(prefix="exp_avg", init="zeros")
-        self.exp_avg_sq = self.params.clone(prefix="exp_avg_sq", init="zeros")
+        self.exp_avg = zeros_like(params, "exp_avg")
+        self.exp_avg_sq = zeros_like(params, "exp_avg_sq")
         self.steps = Parameter(ms.Tensor(0.0, ms.float32), name="optimizer_steps", requires_grad=False)
         self.beta1, self.beta2 = (ms.Tensor(beta, ms.float32) for beta in betas)
         # The logarithms are those of the float32 values that the kernel computes with.

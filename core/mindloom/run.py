@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,10 +49,15 @@ class Record(dict[str, float]):
 
 @dataclass
 class Clock:
-    """Samples a second since the last reading; the first dispatch, which compiles, does not count."""
+    """Samples a second of training since the last reading.
+
+    The first dispatch, which compiles, does not count, and neither does what observers do between dispatches
+    (drawing, validating, saving).
+    """
 
     samples: int = 0
     since: float = 0.0
+    paused: float = 0.0
 
     def tick(self, samples: int) -> None:
         """Count what a dispatch took in."""
@@ -62,9 +69,18 @@ class Clock:
     def read(self) -> float | None:
         """The rate since the last reading, None when nothing was counted."""
         now = time.monotonic()
-        rate = self.samples / (now - self.since) if self.samples else None
-        self.samples, self.since = 0, now
+        rate = self.samples / (now - self.since - self.paused) if self.samples else None
+        self.samples, self.since, self.paused = 0, now, 0.0
         return rate
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Leave out the time spent inside."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.paused += time.monotonic() - began
 
 
 @dataclass
@@ -170,7 +186,7 @@ class Run:
         """
         values = {name: float(tensor.asnumpy()) for name, tensor in result.outputs.items() if tensor.ndim == 0}
         loss = values["loss"]
-        if loss != loss or abs(loss) == float("inf"):
+        if not math.isfinite(loss) and not values.get("skipped_in_a_row"):
             raise TrainingError(
                 f"the loss is {loss} at step {self.step}: lower optim.lr or check the data; "
                 "no checkpoint was written from this state"

@@ -13,6 +13,11 @@ def setting(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
 
 
+def interval(default: int, text: str) -> Any:
+    """A setting that counts steps between two events; who dispatches several steps at once needs to know them all."""
+    return field(default=default, metadata={"help": text, "interval": True})
+
+
 @dataclass
 class DeviceConfig:
     """Where the run computes."""
@@ -63,7 +68,7 @@ class Config:
     resume: str = setting("", "latest, or a checkpoint or run folder")
     save_path: str = setting("runs", "where run folders are made")
     save_path_with_time: bool = setting(True, "a new folder named by date and time for each run, or save_path itself")
-    log_interval: int = setting(10, "steps between logged records")
+    log_interval: int = interval(10, "steps between logged records")
     device: DeviceConfig = field(default_factory=DeviceConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)

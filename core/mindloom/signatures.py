@@ -24,7 +24,7 @@ def check(name: str, plugin: Plugin, manager: pluggy.PluginManager) -> None:
         options = manager.parse_hookimpl_opts(plugin, method)
         if options is not None:
             _check_arguments(name, plugin, method, options.get("specname") or method)
-        elif method in HOOKS:
+        elif method in HOOKS and callable(getattr(plugin, method)):  # a subclass may set one to None
             raise UserError(f"plugin {name!r} defines {method} without @hookimpl, so it would never be called")
 
 

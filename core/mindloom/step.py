@@ -10,10 +10,11 @@ import mindspore as ms
 from mindspore import Parameter, ParameterTuple, nn
 from mindspore import ops as P
 
-from .optim import GlobalNorm
+from .optim import GlobalNorm, zeros_like
 
 if TYPE_CHECKING:
     from .pipeline import Dataset
+    from .precision import LossScale
     from .run import Run
 
 ACCUMULATED = "accumulated"
@@ -33,7 +34,7 @@ def _clear(total: ms.Tensor) -> ms.Tensor:
 
 @add_to.register("Tensor", "Tensor")
 def _add_to(total: ms.Tensor, gradient: ms.Tensor) -> ms.Tensor:
-    return _assign_add(total, gradient)
+    return _assign_add(total, gradient.astype(total.dtype))
 
 
 @divided.register("Number", "Tensor")
@@ -49,9 +50,10 @@ class StepParts:
         loss: ``construct(*columns)`` -> scalar.
         params: the trainable parameters.
         optimizer: ``construct(lr, gradients)``.
-        reducer: gradients -> gradients averaged over processes, or None.
+        reducer: tensors -> tensors averaged over processes (the gradients, and the loss at last), or None.
         grad_ops: gradients -> gradients, in order, after the reduction.
         accumulate: forward passes in one step.
+        scale: how the loss is scaled, or None.
     """
 
     loss: nn.Cell
@@ -60,6 +62,7 @@ class StepParts:
     reducer: nn.Cell | None = None
     grad_ops: Sequence[nn.Cell] = field(default_factory=tuple)
     accumulate: int = 1
+    scale: LossScale | None = None
 
 
 @dataclass(frozen=True)
@@ -89,25 +92,31 @@ class TrainStep(nn.Cell):
     gradient is compiled once, gradients are reduced and applied once, and the rest of the trainer need not know.
     """
 
-    outputs = ("loss", "grad_norm")
+    outputs: tuple[str, ...] = ("loss", "grad_norm")
 
     def __init__(self, parts: StepParts) -> None:
         super().__init__(auto_prefix=False)  # the parameters' names are those on disk
         self.params = ParameterTuple(parts.params)
-        self.loss_and_gradients = ms.value_and_grad(parts.loss, None, weights=self.params)
         self.loss, self.optimizer, self.norm = parts.loss, parts.optimizer, GlobalNorm()
+        self.loss_and_gradients = ms.value_and_grad(self.objective(), None, weights=self.params)
         self.reducer = parts.reducer
         self.grad_ops = nn.CellList(list(parts.grad_ops))
         self.accumulate = parts.accumulate
         self.each, self.partial = P.HyperMap(), P.Partial()
         if self.accumulate > 1:
-            self.sums = self.params.clone(prefix=ACCUMULATED, init="zeros")
+            self.sums = zeros_like(parts.params, ACCUMULATED)
 
-    def accumulated(self, columns: tuple[ms.Tensor, ...]) -> tuple[ms.Tensor, tuple[ms.Tensor, ...]]:
+    def objective(self) -> nn.Cell:
+        """What is differentiated."""
+        return self.loss
+
+    def accumulated(
+        self, before: tuple[ms.Tensor, ...], columns: tuple[ms.Tensor, ...]
+    ) -> tuple[ms.Tensor, tuple[ms.Tensor, ...]]:
         self.each(clear, self.sums)
         loss_sum, micro = ms.Tensor(0.0, ms.float32), ms.Tensor(0, ms.int32)
         while micro < self.accumulate:
-            rows: tuple[ms.Tensor, ...] = ()
+            rows = before
             for column in columns:
                 rows = (*rows, column[micro])
             loss, gradients = self.loss_and_gradients(*rows)
@@ -117,17 +126,28 @@ class TrainStep(nn.Cell):
         means = self.each(self.partial(divided, self.accumulate), self.sums)
         return loss_sum / self.accumulate, means
 
-    def construct(self, lr: ms.Tensor, *columns: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
+    def gradients(
+        self, before: tuple[ms.Tensor, ...], columns: tuple[ms.Tensor, ...]
+    ) -> tuple[ms.Tensor, tuple[ms.Tensor, ...]]:
+        """Mean loss and gradients over micro-batches and processes; ``before`` goes in front of the rows of each."""
         if self.accumulate > 1:
-            loss, gradients = self.accumulated(columns)
+            loss, gradients = self.accumulated(before, columns)
         else:
-            loss, gradients = self.loss_and_gradients(*columns)
+            loss, gradients = self.loss_and_gradients(*before, *columns)
         if self.reducer is not None:
-            gradients = self.reducer(gradients)
-        norm = self.norm(gradients)
+            reduced = self.reducer((*gradients, loss))
+            loss, gradients = reduced[-1], reduced[:-1]
+        return loss, gradients
+
+    def update(self, lr: ms.Tensor, gradients: tuple[ms.Tensor, ...]) -> None:
         for operation in self.grad_ops:
             gradients = operation(gradients)
         self.optimizer(lr, gradients)
+
+    def construct(self, lr: ms.Tensor, *columns: ms.Tensor) -> tuple[ms.Tensor, ...]:
+        loss, gradients = self.gradients((), columns)
+        norm = self.norm(gradients)
+        self.update(lr, gradients)
         return loss, norm
 
 

@@ -27,11 +27,13 @@ class Task(ABC):
         loss: ``construct(*columns)`` -> scalar float32 tensor, the mean over the batch. Its parameters are those of
             ``model``.
         columns: names of the batch's columns, in the order of the arguments of ``loss``.
+        keep_float32: regular expressions of parameter names that must not be lowered to float16, such as norms.
     """
 
     model: nn.Cell
     loss: nn.Cell
     columns: tuple[str, ...]
+    keep_float32: tuple[str, ...] = ()
 
     @abstractmethod
     def transform(self, sample: Sample, draw: Draw) -> dict[str, np.ndarray]:

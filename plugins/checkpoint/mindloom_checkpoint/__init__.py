@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mindloom import Plugin, UserError, hookimpl
-from mindloom.schema import setting
+from mindloom.schema import interval, setting
 
 if TYPE_CHECKING:
     from mindloom.run import Run
@@ -25,7 +25,7 @@ class Checkpoint(Plugin):
     class Config:
         """How often, and how many."""
 
-        every: int = setting(1000, "steps between checkpoints; 0 saves at the end only")
+        every: int = interval(1000, "steps between checkpoints; 0 saves at the end only")
         keep: int = setting(3, "newest checkpoints kept; 0 keeps all")
 
     store: Store

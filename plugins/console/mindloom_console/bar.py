@@ -14,7 +14,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from .display import Display
-from .figures import counter, duration
+from .figures import counter, duration, labelled
 
 ON_BAR = "shown_on_bar"
 """Attribute of log records that the bar shows already: only files need them."""
@@ -87,9 +87,8 @@ class Bar(Display):
 
     def figures(self, texts: Mapping[str, str]) -> None:
         shown = dict(texts)
-        shown["loss"] = f"{shown.pop('smoothed', shown.get('loss', ''))} (smoothed)"
-        parts = [f"{text} {label}" if label.endswith("/s") else f"{label} {text}" for label, text in shown.items()]
-        self.values = Text("  ".join(parts), "cyan", no_wrap=True, overflow="ellipsis")
+        shown["loss"] = f"{shown.pop('smoothed')} (smoothed)"
+        self.values = Text("  ".join(labelled(shown)), "cyan", no_wrap=True, overflow="ellipsis")
 
     def close(self) -> None:
         self.compiling_since = 0.0

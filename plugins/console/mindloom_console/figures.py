@@ -60,6 +60,11 @@ def describe(record: Mapping[str, float], smoothed: float, unit: str) -> dict[st
     return texts
 
 
+def labelled(texts: Mapping[str, str]) -> list[str]:
+    """Put each label to its text: before a value, behind a rate."""
+    return [f"{text} {label}" if label.endswith("/s") else f"{label} {text}" for label, text in texts.items()]
+
+
 def number(value: float) -> str:
     """Four decimals, or an exponent where they would hide the value."""
     return f"{value:.4f}" if 0.001 <= abs(value) < 1000 or value == 0 else f"{value:.3e}"

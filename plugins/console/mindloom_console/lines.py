@@ -7,17 +7,15 @@ import time
 from collections.abc import Callable, Mapping
 
 from .display import Display
-from .figures import counter, duration
+from .figures import counter, duration, labelled
 
 HEARTBEAT = 15.0
 """Seconds between signs of life."""
 
 
 def line(step: int, total: int, texts: Mapping[str, str], left: float | None) -> str:
-    """Put a record on one line: labels first, except for rates."""
-    parts = [f"{text} {label}" if label.endswith("/s") else f"{label} {text}" for label, text in texts.items()]
-    parts += [f"eta {duration(left)}"] if left else []
-    return "  ".join([counter(step, total), *parts])
+    """Put a record on one line."""
+    return "  ".join([counter(step, total), *labelled(texts), *([f"eta {duration(left)}"] if left else [])])
 
 
 class Lines(Display):

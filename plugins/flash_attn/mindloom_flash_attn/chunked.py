@@ -27,7 +27,7 @@ class ChunkedAttention(nn.Cell):
         self.matmul_at = P.BatchMatMul(transpose_a=True)
         self.softmax, self.sum, self.join = P.Softmax(-1), P.ReduceSum(keep_dims=True), P.Concat(2)
         self.depend, self.hidden = P.Depend(), P.Less()
-        self.positions = ms.Tensor(np.arange(causal, dtype=np.float32)) if causal else None
+        self.positions = ms.Tensor(np.arange(max(causal, 1), dtype=np.float32))
 
     @classmethod
     def like(cls, cell: Attention) -> ChunkedAttention:
@@ -52,7 +52,7 @@ class ChunkedAttention(nn.Cell):
     def construct(self, q: ms.Tensor, k: ms.Tensor, v: ms.Tensor) -> ms.Tensor:
         keys, values = self.split(k), self.split(v)
         queries = self.split(q) * self.scale
-        done = ()
+        done: tuple[ms.Tensor, ...] = ()
         for start in range(0, q.shape[1], CHUNK):
             chunk = queries[:, :, start : start + CHUNK]
             if start:
@@ -66,15 +66,17 @@ class ChunkedAttention(nn.Cell):
     ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         keys, values, grads = self.split(k), self.split(v), self.split(dout)
         queries = self.split(q) * self.scale
-        done, dk, dv = (), P.zeros_like(keys), P.zeros_like(values)
+        # The softmax's gradient needs the sum of weights * dweights over keys, which is this much smaller one.
+        delta = self.sum(grads * self.split(out), -1)
+        done: tuple[ms.Tensor, ...] = ()
+        dk, dv = P.zeros_like(keys), P.zeros_like(values)
         for start in range(0, q.shape[1], CHUNK):
             chunk, grad = queries[:, :, start : start + CHUNK], grads[:, :, start : start + CHUNK]
             if start:
                 chunk = self.depend(chunk, done[-1])
             weights = self.weights(chunk, keys, start)
             dv = dv + self.matmul_at(weights, grad)
-            dweights = self.matmul_bt(grad, values)
-            dscores = weights * (dweights - self.sum(dweights * weights, -1))
+            dscores = weights * (self.matmul_bt(grad, values) - delta[:, :, start : start + CHUNK])
             dk = dk + self.matmul_at(dscores, chunk)
             done = (*done, self.matmul(dscores, keys) * self.scale)
         return self.merge(self.join(done), q.shape), self.merge(dk, k.shape), self.merge(dv, v.shape)

@@ -15,6 +15,8 @@ from mindloom.attention import Attention
 from mindloom_flash_attn.ascend import AscendAttention, limit
 from mindspore import nn
 
+ms.set_device("CPU")  # before the first operation; later runs in this process cannot do it any more
+
 
 @pytest.fixture(autouse=True)
 def _graph_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import mindspore as ms
@@ -15,6 +16,8 @@ from mindloom_flash_attn.native import NativeAttention
 from mindspore import nn
 
 Arrays = tuple[np.ndarray, ...]
+
+ms.set_device("CPU")  # before the first operation; later runs in this process cannot do it any more
 
 SIZES = {
     "one token": (1, 1, 1, 1, 16, False),
@@ -39,9 +42,7 @@ def inputs(batch: int, queries: int, keys: int, width: int, size: float = 1.0) -
 
 def reference(arrays: Arrays, heads: int, causal: bool) -> Arrays:
     """Result and gradients of q, k, v in float64."""
-    q, k, v, grad = (
-        x.astype(np.float64).reshape(len(x), x.shape[1], heads, -1).transpose(0, 2, 1, 3) for x in arrays
-    )
+    q, k, v, grad = (x.astype(np.float64).reshape(len(x), x.shape[1], heads, -1).transpose(0, 2, 1, 3) for x in arrays)
     scale = q.shape[-1] ** -0.5
     scores = q @ k.swapaxes(2, 3) * scale
     if causal:
@@ -78,9 +79,7 @@ def error(found: Arrays, expected: Arrays) -> float:
 
     The gradients of q and k vanish when there is one key; then the difference itself counts.
     """
-    return max(
-        float(np.abs(f - e).max() / (np.abs(e).max() or 1)) for f, e in zip(found, expected, strict=True)
-    )
+    return max(float(np.abs(f - e).max() / (np.abs(e).max() or 1)) for f, e in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -136,6 +135,23 @@ def test_repeated_runs_are_equal_bit_for_bit() -> None:
     cell = NativeAttention(3, 64, 0, library())
     for first, second in zip(run(cell, arrays), run(cell, arrays), strict=True):
         assert np.array_equal(first, second)
+
+
+def test_memory_does_not_grow_with_the_square_of_the_tokens() -> None:
+    def peak(tokens: int) -> float:
+        def resident(field: str) -> float:
+            lines = Path("/proc/self/status").read_text().splitlines()
+            return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
+
+        arrays = inputs(1, tokens, tokens, 64)
+        Path("/proc/self/clear_refs").write_text("5")  # start the highest resident size anew
+        before = resident("VmRSS")
+        run(cell, arrays)
+        return resident("VmHWM") - before
+
+    cell = NativeAttention(1, 64, 0, library())
+    peak(64)
+    assert peak(5000) < 50  # MB; one matrix of 5000 x 5000 is 95
 
 
 def test_float16_in_and_out_with_float32_between() -> None:

@@ -78,9 +78,7 @@ def test_a_compiler_that_is_not_there_is_named(cache: Path, monkeypatch: pytest.
 
 
 def test_a_library_that_does_not_load_is_refused(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(
-        "CXX", script(tmp_path, 'for last; do :; done; [ "$1" = --version ] || echo broken > "$last"')
-    )
+    monkeypatch.setenv("CXX", script(tmp_path, 'for last; do :; done; [ "$1" = --version ] || echo broken > "$last"'))
     with pytest.raises(KernelUnavailableError, match="does not load"):
         library()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mindloom import Plugin, UserError, hookimpl
-from mindloom.schema import setting
+from mindloom.schema import interval, setting
 from PIL import Image
 
 from .grid import grid
@@ -24,15 +24,15 @@ FOLDER = "samples"
 
 
 class Validate(Plugin):
-    """Measure the loss on held-out samples and draw pictures of fixed prompts, before, during and after training."""
+    """Held-out loss, and pictures of fixed prompts, before, during and after training."""
 
     @dataclass
     class Config:
         data_path: str = setting("", "held-out samples, in the format of the training data; empty: no validation loss")
         samples: int = setting(32, "held-out samples used at the most, picked by the seed")
-        every: int = setting(0, "steps between measurements; 0: only at start and end")
+        every: int = interval(0, "steps between measurements; 0: only at start and end")
         prompts: list[str] = setting([], "what to draw; empty: no pictures")
-        pictures_every: int = setting(0, "steps between drawings; 0: only at start and end")
+        pictures_every: int = interval(0, "steps between drawings; 0: only at start and end")
         seed: int = setting(0, "fixes noise and timesteps of the measurement and the noise of the pictures")
         columns: int = setting(4, "pictures in a row of the sheet")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from mindloom import Plugin, UserError, hookimpl
 from mindloom.run import Record, Run
-from mindloom.testing import Fitted, Shelf, fit
+from mindloom.testing import Fitted, Numbers, Shelf, fit
 from mindloom_validate import Validate
 from PIL import Image
 
@@ -40,10 +40,10 @@ def train(folder: Path, /, *extra: type[Plugin], steps: int = 4, batch: int = 2,
     (folder / "train").mkdir(exist_ok=True)
     (folder / "held_out").mkdir(exist_ok=True)
     section = {"data_path": str(folder / "held_out"), "samples": 8, **settings}
-    data = {"path": str(folder / "train"), "max_broken": 1.0}
+    data = {"path": str(folder / "train"), "max_broken": 1.0, "format": "numbers"}
     plugins: list[type[Plugin]] = [Validate, Pictures, *extra]
-    return fit(folder, plugins, steps=steps, per_batch_size=batch, data=data, plugins={"validate": section},
-               **(core or {}))  # fmt: skip
+    return fit(folder, plugins, steps=steps, plugins={"validate": section},
+               **{"per_batch_size": batch, "data": data, **(core or {})})  # fmt: skip
 
 
 def seen(fitted: Fitted) -> Pictures:
@@ -217,3 +217,24 @@ def test_held_out_samples_that_are_trained_on_are_refused(tmp_path: Path, place:
     (tmp_path / "train" / "inside").mkdir(parents=True)
     with pytest.raises(UserError, match="overlap"):
         train(tmp_path, data_path=str(tmp_path / place))
+
+
+def test_what_the_format_finds_wrong_there_is_blamed_on_the_right_setting(tmp_path: Path) -> None:
+    class Picky(Plugin):
+        """A format that opens the training folder only."""
+
+        @hookimpl
+        def add_formats(self) -> dict[str, Any]:
+            """Raise as formats do."""
+
+            def open_picky(path: Path, world: Any) -> Numbers:
+                if path.name != "train":
+                    raise UserError(f"{path} has no table", setting="data.path")
+                return Numbers(4)
+
+            return {"picky": open_picky}
+
+    data = {"data": {"path": str(tmp_path / "train"), "format": "picky"}}
+    with pytest.raises(UserError, match="held_out has no table") as caught:
+        train(tmp_path, Picky, core=data)
+    assert caught.value.setting == "plugins.validate.data_path"

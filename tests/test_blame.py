@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ class Relay(Plugin):
     """An innocent that stands between the core and everybody's step."""
 
     @hookimpl(wrapper=True)
-    def make_stepper(self) -> Iterator[None]:
+    def make_stepper(self) -> Generator[None, Any, Any]:
         results = yield
         return self.relay(results)
 

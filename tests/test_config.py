@@ -37,7 +37,7 @@ class Section:
 class Sized(Plugin):
     """Has settings."""
 
-    Config = Section
+    Config = Section  # type: ignore[assignment]
 
 
 def stack(*files: Mapping[str, Any], **typed: Any) -> Layers:

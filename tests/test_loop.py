@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,7 +29,7 @@ def everything() -> type[Plugin]:
     # Answering a slot with None declines it, but the slot would be taken: listen as a wrapper there.
     for hook in [name for name in HOOKS if name.startswith("make_")]:
 
-        def wrapper(self: Any, hook: str = hook) -> Iterator[None]:
+        def wrapper(self: Any, hook: str = hook) -> Generator[None, Any, Any]:
             self.calls.append(hook)
             answer = yield
             return answer
@@ -206,7 +206,7 @@ def test_a_second_ctrl_c_ends_the_run_at_once(tmp_path: Path) -> None:
 def test_a_stepper_may_take_several_steps_in_a_dispatch(tmp_path: Path) -> None:
     class Pairs(Plugin):
         @hookimpl(wrapper=True)
-        def make_stepper(self) -> Iterator[None]:
+        def make_stepper(self) -> Generator[None, Any, Any]:
             results = yield
             return self.pairs(results)
 
@@ -224,7 +224,7 @@ def test_a_stepper_may_take_several_steps_in_a_dispatch(tmp_path: Path) -> None:
 def test_a_stepper_that_ends_early_still_ends_in_order(tmp_path: Path) -> None:
     class Short(Plugin):
         @hookimpl(wrapper=True)
-        def make_stepper(self) -> Iterator[None]:
+        def make_stepper(self) -> Generator[None, Any, Any]:
             results = yield
             return iter([next(results)])
 

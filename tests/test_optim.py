@@ -43,9 +43,14 @@ def relative(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.linalg.norm(one - other) / np.linalg.norm(other))
 
 
-@pytest.mark.parametrize("mode", [ms.GRAPH_MODE, ms.PYNATIVE_MODE])
-@pytest.mark.parametrize("everywhere", [False, True])
-@pytest.mark.parametrize(("betas", "eps", "scale"), [((0.9, 0.999), 1e-8, 1.0), ((0.5, 0.95), 1e-3, 1e-3)])
+@pytest.mark.parametrize(
+    ("mode", "everywhere", "betas", "eps", "scale"),
+    [
+        (ms.GRAPH_MODE, False, (0.9, 0.999), 1e-8, 1.0),
+        (ms.GRAPH_MODE, True, (0.5, 0.95), 1e-3, 1e-3),
+        (ms.PYNATIVE_MODE, False, (0.9, 0.95), 1e-6, 1e3),
+    ],
+)
 def test_twenty_steps_equal_torch_adamw(
     mode: int, everywhere: bool, betas: tuple[float, float], eps: float, scale: float
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ class Wrapper(Plugin):
     """Halves what fills the slot."""
 
     @hookimpl(wrapper=True)
-    def make_schedule(self) -> Iterator[None]:
+    def make_schedule(self) -> Generator[None, Any, Any]:
         rate = yield
         return lambda step: rate(step) / 2
 
@@ -206,7 +206,7 @@ class HalfRate(Plugin):
     """Halves the learning rate."""
 
     @hookimpl(wrapper=True)
-    def make_schedule(self) -> Iterator[None]:
+    def make_schedule(self) -> Generator[None, Any, Any]:
         rate = yield
         return lambda step: rate(step) / 2
 
@@ -223,7 +223,7 @@ class Relay(Plugin):
     """Passes dispatches on."""
 
     @hookimpl(wrapper=True)
-    def make_stepper(self) -> Iterator[None]:
+    def make_stepper(self) -> Generator[None, Any, Any]:
         results = yield
         return iter(results)
 

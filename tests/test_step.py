@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def test_the_schedule_advances_once_for_each_optimizer_step(tmp_path: Path) -> N
 
     class Watch(Plugin):
         @hookimpl(wrapper=True)
-        def make_schedule(self) -> Iterator[None]:
+        def make_schedule(self) -> Generator[None, Any, Any]:
             rate = yield
 
             def watched(step: int) -> float:
@@ -95,7 +95,7 @@ def test_frozen_parameters_stay_and_have_no_optimizer_state(tmp_path: Path) -> N
 
     class Look(Plugin):
         @hookimpl(wrapper=True)
-        def make_step(self, run: Any) -> Iterator[None]:
+        def make_step(self, run: Any) -> Generator[None, Any, Any]:
             step = yield
             states.append(set(step_state(step, run.task.model)))
             return step

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,9 @@ def train(run: Run, built: Built) -> None:
                 run.advance(result.n)
                 with run.clock.pause():
                     call("on_step_end", run=run, result=result)
-                if run.due(run.cfg.log_interval, result.n) or run.finished:
+                log_due = run.due(run.cfg.log_interval, result.n)
+                run.agree_to_stop(log_due)
+                if log_due or run.finished:
                     emit(run, run.record(result))
                 elif run.pending:  # published between two logs: its step is this one
                     emit(run, run.flush())
@@ -70,7 +73,7 @@ def emit(run: Run, record: Record) -> None:
 
 
 def save(run: Run, built: Built) -> None:
-    """Save now, on the main process, and tell everybody once it is durable."""
+    """Save now, on the main process, and tell everybody, on every process, once it is durable."""
     run.wanted_by = ""
     if run.checkpointer is None or run.saved_step == run.step:
         return
@@ -80,13 +83,14 @@ def save(run: Run, built: Built) -> None:
 
 def _save(run: Run, built: Built) -> None:
     assert run.checkpointer is not None
+    path = ""
     if run.world.is_main:
         with blaming(run.plugins.plugins, "saving a checkpoint"):
-            path = run.checkpointer.save(capture(run, built.step), run.path)
+            path = str(run.checkpointer.save(capture(run, built.step), run.path))
         run.log.info("saved %s", path)
-        run.plugins.call("on_checkpoint", run=run, path=path)
+    path = run.world.share(path)
     run.saved_step = run.step
-    run.world.barrier()
+    run.plugins.call("on_checkpoint", run=run, path=Path(path))
 
 
 @contextmanager

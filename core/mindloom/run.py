@@ -95,7 +95,8 @@ class Run:
         device, world, task, dataset, schedule: filled as they are built, in this order.
         step: optimizer steps done, over all resumed parts.
         first_step, first_position: step and global sample position at which this process started.
-        stop_reason: why the run ends before ``last_step``; empty while it does not.
+        stop_wish: why somebody wants the run to end early; empty while nobody does.
+        stop_reason: why it ends before ``last_step``, once all processes know.
         saved_step: step of the last checkpoint, -1 without one.
         wanted_by: who asked for a checkpoint of this dispatch.
         signal: number of the signal that stopped the run, 0 without one.
@@ -116,6 +117,7 @@ class Run:
     step: int = 0
     first_step: int = 0
     first_position: int = 0
+    stop_wish: str = ""
     stop_reason: str = ""
     saved_step: int = -1
     wanted_by: str = ""
@@ -159,8 +161,15 @@ class Run:
         return every > 0 and self.step // every > (self.step - n) // every
 
     def stop(self, reason: str) -> None:
-        """End in an orderly way after the current dispatch: saved, closed, exit code 0."""
-        self.stop_reason = self.stop_reason or reason
+        """End in an orderly way: saved, closed, exit code 0. One process of several ends at the next log."""
+        self.stop_wish = self.stop_wish or reason
+
+    def agree_to_stop(self, together: bool) -> None:
+        """Turn a wish to stop into a stop; several processes do so only when all look at once, so that none waits alone."""
+        if self.world.size == 1:
+            self.stop_reason = self.stop_wish
+        elif together and self.world.any(bool(self.stop_wish)):
+            self.stop_reason = self.stop_wish or "another process stopped"
 
     def request_checkpoint(self, by: str) -> None:
         """Save once all observers of the current dispatch are done."""

@@ -106,6 +106,7 @@ def execute(cfg: DictConfig, registry: Registry) -> int:
         with blaming(registry.plugins):
             resume_from = find_checkpoint(cfg, checkpointer)
             path = checkpointer.run_folder(resume_from) if resume_from else new_run_folder(cfg, checkpointer)
+        path = Path(world.share(str(path)))  # each process's clock would name another folder
         this = Run(cfg, registry, LOG, path)
         this.device, this.world, this.checkpointer = device, world, checkpointer
         if world.is_main:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -21,19 +20,22 @@ class Device:
     name: str = ""
 
 
-def _alone() -> None:
-    """Wait for nobody."""
-
-
 @dataclass(frozen=True)
 class World:
-    """The processes that train together; ``barrier()`` returns once all of them called it."""
+    """The processes that train together. This one is a single process; a plugin answers with a subclass."""
 
     rank: int = 0
     size: int = 1
-    barrier: Callable[[], None] = _alone
 
     @property
     def is_main(self) -> bool:
         """Whether this process writes logs and checkpoints."""
         return self.rank == 0
+
+    def share(self, text: str) -> str:
+        """Return the main process's text on every process; returns once all of them called it."""
+        return text
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set on any process; returns once all of them called it."""
+        return flag

@@ -108,7 +108,13 @@ class Preset:
 BASE = Preset(
     name="base",
     unet=UNetConfig(
-        channels=320, mult=(1, 2, 4), res_blocks=2, depths=(0, 2, 10), middle_depth=10, head_dim=64, context_dim=2048,
+        channels=320,
+        mult=(1, 2, 4),
+        res_blocks=2,
+        depths=(0, 2, 10),
+        middle_depth=10,
+        head_dim=64,
+        context_dim=2048,
         vector_dim=2816,
     ),
     clip_l=TextConfig(vocabulary=49408, width=768, layers=12, heads=12, pad_id=49407),
@@ -120,8 +126,15 @@ BASE = Preset(
 TINY = Preset(
     name="tiny",
     unet=UNetConfig(
-        channels=32, mult=(1, 2, 3), res_blocks=1, depths=(0, 1, 1), middle_depth=1, head_dim=16, context_dim=64,
-        vector_dim=32 + 6 * 32, groups=8,
+        channels=32,
+        mult=(1, 2, 3),
+        res_blocks=1,
+        depths=(0, 1, 1),
+        middle_depth=1,
+        head_dim=16,
+        context_dim=64,
+        vector_dim=32 + 6 * 32,
+        groups=8,
     ),
     clip_l=TextConfig(vocabulary=1024, width=32, layers=2, heads=2, pad_id=1023, token_std=1.0, position_std=0.3),
     clip_g=TextConfig(vocabulary=1024, width=32, layers=2, heads=2, pad_id=0, token_std=1.0, position_std=0.3),

@@ -38,7 +38,7 @@ class Loop(nn.Cell):
         return outputs
 
 
-def stacked(arrays: list[np.ndarray], size: int) -> ms.Tensor:
+def stacked(arrays: list[Any], size: int) -> ms.Tensor:
     """Stack to ``[size, ...]``, repeating the last one where there are fewer."""
     return ms.Tensor(np.stack([*arrays, *[arrays[-1]] * (size - len(arrays))]))
 
@@ -50,7 +50,7 @@ def looped(run: Any, step: nn.Cell, dataset: Any, size: int) -> Iterator[StepRes
     batches = dataset.batches(run.step, run.last_step)
     for first, last in chunks(run.step, run.last_step, size):
         taken = list(islice(batches, last - first))
-        lrs = [np.float32(run.schedule(batch.step)) for batch in taken]
+        lrs = [run.schedule(batch.step) for batch in taken]
         columns = [stacked(list(column), size) for column in zip(*(batch.columns for batch in taken), strict=True)]
-        outputs = loop(ms.Tensor(len(taken), ms.int32), stacked([np.asarray(lr) for lr in lrs], size), *columns)
-        yield StepResult(len(taken), float(lrs[-1]), dict(zip(step.outputs, outputs, strict=True)))
+        outputs = loop(ms.Tensor(len(taken), ms.int32), stacked([np.float32(lr) for lr in lrs], size), *columns)
+        yield StepResult(len(taken), lrs[-1], dict(zip(step.outputs, outputs, strict=True)))

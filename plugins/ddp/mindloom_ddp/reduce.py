@@ -1,0 +1,34 @@
+"""The mean over processes, inside the step."""
+
+from __future__ import annotations
+
+import mindspore as ms
+from mindspore import nn
+from mindspore import ops as P
+
+
+class Mean(nn.Cell):
+    """Tensors -> their means over the group, each in its own dtype.
+
+    ``fusion`` > 0 marks the tensors as that many groups of neighbours; MindSpore joins the reductions of a group into
+    one on Ascend and GPU (attribute ``fusion`` of AllReduce). The last group also has what comes after the gradients.
+    """
+
+    def __init__(self, size: int, gradients: int, fusion: int) -> None:
+        super().__init__()
+        self.share = 1.0 / size
+        groups = [1 + place * fusion // max(1, gradients) if fusion else 0 for place in range(gradients + 1)]
+        self.reduces = [self.reduce(min(group, fusion)) for group in groups]
+
+    @staticmethod
+    def reduce(group: int) -> P.AllReduce:
+        operator = P.AllReduce()
+        if group:
+            operator.add_prim_attr("fusion", group)
+        return operator
+
+    def construct(self, tensors: tuple[ms.Tensor, ...]) -> tuple[ms.Tensor, ...]:
+        means = []
+        for place in range(len(tensors)):
+            means.append(self.reduces[place](tensors[place]) * self.share)
+        return tuple(means)

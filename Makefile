@@ -29,6 +29,7 @@ $(VENV)/.test-ready: $(DEPENDENCIES) | $(BIN)/python
 	@echo "installing mindloom, its plugins and the test tools into $(VENV) ..."
 	$(PIP) setuptools wheel
 	$(PIP) torch==2.13.0
+	$(PIP) --no-deps open_clip_torch  # for its vocabulary file only; what it depends on is not needed
 	$(INSTALL) --editable '.[test,parity]'
 	@touch $@ $(VENV)/.run-ready
 

@@ -28,11 +28,11 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("shapes")
     draw_shapes.main([str(out), "--count", "24", "--holdout", "6", "--seed", "3", "--theme", "demo"])
-    return out
+    return out / "train"
 
 
 def test_the_table_lists_exactly_the_files_that_were_drawn(folder: Path) -> None:
-    for place, count in ((folder, 24), (folder / "holdout", 6)):
+    for place, count in ((folder, 24), (folder.parent / "holdout", 6)):
         listed = [row["dir"] for row in rows(place)]
         assert len(listed) == count
         assert sorted(listed) == sorted(path.name for path in place.glob("*.jpg"))
@@ -56,7 +56,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(folder: Pa
 
 def test_no_picture_of_the_holdout_is_among_the_training_pictures(folder: Path) -> None:
     training = {path.read_bytes() for path in folder.glob("*.jpg")}
-    assert not training & {path.read_bytes() for path in (folder / "holdout").glob("*.jpg")}
+    assert not training & {path.read_bytes() for path in (folder.parent / "holdout").glob("*.jpg")}
 
 
 def test_every_word_of_every_caption_is_in_the_vocabulary(folder: Path) -> None:

@@ -67,7 +67,7 @@ def pick(rng: np.random.Generator, names: tuple[str, ...]) -> str:
 
 def choose_scene(rng: np.random.Generator, theme: str) -> Scene:
     """`base`: known shape and colour. `demo`: 80 % with an unseen shape, colour or pattern, 20 % known."""
-    colours, shapes = BASE_COLOURS, BASE_SHAPES
+    colours, shapes = BASE_COLOURS, tuple(BASE_SHAPES)
     pattern = ""
     if theme == "demo":
         kind = rng.random()
@@ -178,7 +178,7 @@ def write_folder(folder: Path, count: int, seed: int, theme: str, part: int = 0)
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("out", type=Path, help="folder to fill")
+    parser.add_argument("out", type=Path, help="folder to fill: its sub-folder train, and holdout")
     parser.add_argument("--count", type=int, default=200, help="pictures to draw")
     parser.add_argument("--holdout", type=int, default=0, help="further pictures, written into OUT/holdout")
     parser.add_argument("--theme", choices=("base", "demo"), default="demo")
@@ -186,7 +186,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.count < 1 or args.holdout < 0:
         parser.error("--count must be at least 1 and --holdout at least 0")
-    print(f"{args.count} pictures: {write_folder(args.out, args.count, args.seed, args.theme)}")
+    print(f"{args.count} pictures: {write_folder(args.out / 'train', args.count, args.seed, args.theme)}")
     if args.holdout:
         table = write_folder(args.out / "holdout", args.holdout, args.seed, args.theme, part=1)
         print(f"{args.holdout} pictures: {table}")

@@ -6,7 +6,9 @@ PLUGINS := $(patsubst %/setup.cfg,%,$(wildcard plugins/*/setup.cfg))
 DEPENDENCIES := constraints.txt setup.cfg pyproject.toml $(PLUGINS:%=%/setup.cfg)
 DEMO_DATA := data/demo
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install --constraint constraints.txt
-INSTALL := $(PIP) --no-build-isolation $(PLUGINS:%=--editable %)
+# pip looks plugins' requirement "mindloom" up in what is installed already, so the core goes first.
+INSTALL := $(PIP) --no-build-isolation --editable
+INSTALL_PLUGINS := $(PIP) --no-build-isolation $(PLUGINS:%=--editable %)
 
 .PHONY: help demo test lint base clean
 
@@ -22,7 +24,8 @@ $(BIN)/python:
 $(VENV)/.run-ready: $(DEPENDENCIES) | $(BIN)/python
 	@echo "installing mindloom and its plugins into $(VENV) ..."
 	$(PIP) setuptools wheel
-	$(INSTALL) --editable .
+	$(INSTALL) .
+	$(INSTALL_PLUGINS)
 	@touch $@
 
 $(VENV)/.test-ready: $(DEPENDENCIES) | $(BIN)/python
@@ -30,7 +33,8 @@ $(VENV)/.test-ready: $(DEPENDENCIES) | $(BIN)/python
 	$(PIP) setuptools wheel
 	$(PIP) torch==2.13.0
 	$(PIP) --no-deps open_clip_torch  # for its vocabulary file only; what it depends on is not needed
-	$(INSTALL) --editable '.[test,parity]'
+	$(INSTALL) '.[test,parity]'
+	$(INSTALL_PLUGINS)
 	@touch $@ $(VENV)/.run-ready
 
 $(DEMO_DATA)/.drawn: tools/draw_shapes.py | $(VENV)/.run-ready

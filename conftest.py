@@ -10,6 +10,6 @@ HERE = Path(__file__).resolve().parent
 ROOTS = [str(HERE / "core"), *(str(path.parent) for path in sorted(HERE.glob("plugins/*/setup.cfg")))]
 sys.path[:0] = ROOTS
 os.environ["PYTHONPATH"] = os.pathsep.join([*ROOTS, *filter(None, [os.environ.get("PYTHONPATH")])])  # sub-processes too
-# MindSpore needs protobuf's Python implementation and sets this itself; a test that imports TensorBoard first is earlier.
+# MindSpore needs the Python implementation of protobuf and sets this itself, too late once TensorBoard is imported.
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
 os.environ.setdefault("GLOG_v", "3")

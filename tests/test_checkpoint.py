@@ -92,6 +92,34 @@ def test_plugins_states_survive_a_resume_under_their_names(tmp_path: Path) -> No
     assert (new.count, new.history.tolist()) == (3, [3, 4, 5])
 
 
+def test_states_of_plugins_that_are_off_wait_for_them(tmp_path: Path) -> None:
+    fit(tmp_path, {"shelf": Shelf, "counter": Counter}, steps=6, stop_at=2)
+    fit(tmp_path, [Shelf], steps=6, stop_at=4, resume="latest")
+    fitted = fit(tmp_path, {"shelf": Shelf, "counter": Counter}, steps=6, resume="latest")
+    back = fitted.plugins["counter"]
+    assert isinstance(back, Counter)
+    assert (back.count, back.history.tolist()) == (4, [1, 2, 5, 6])
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({"a": {"b": {1, 2}}}, "'a/b' of its state_dict is neither JSON nor an array of numbers: {1, 2}"),
+        ({"a": [np.zeros(2)]}, r"'a' of its state_dict is neither .*: \[array"),
+        ({"a": np.array(["text"])}, "'a' of its state_dict is neither"),
+        ({"a": {1: 2}}, "'a' of its state_dict is neither"),
+        (Path("x"), "its state_dict is neither"),
+    ],
+)
+def test_a_state_that_cannot_be_saved_names_its_plugin_and_place(tmp_path: Path, state: Any, words: str) -> None:
+    class Odd(Plugin):
+        def state_dict(self) -> dict[str, Any]:
+            return state  # type: ignore[no-any-return]
+
+    with pytest.raises(TrainingError, match=f"not saved: plugin 'odd': {words}"):
+        fit(tmp_path, {"shelf": Shelf, "odd": Odd}, steps=1)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -162,6 +162,50 @@ def test_a_cell_shared_with_another_root_is_replaced_there_too() -> None:
     assert loss(ms.Tensor([1.0])).asnumpy() == 3.0
 
 
+class Twice(nn.Cell):
+    """One cell under two names, and inside another cell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = Scale()
+        self.block = Block()
+        self.other, self.block.scale = self.one, self.one
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        return self.block(self.other(self.one(x)))
+
+
+@pytest.mark.parametrize("name", ["one", "other", "block.scale"])
+def test_a_shared_cell_is_found_by_each_of_its_names_and_replaced_under_all(name: str) -> None:
+    net = Twice()
+    assert apply([net], [("a", claim(name))], LOG) == {"a": 1}
+    assert isinstance(net.one, Shift)
+    assert net.one is net.other is net.block.scale
+    assert net(ms.Tensor([1.0])).asnumpy() == 7.0
+    assert apply([Twice()], [("a", claim("one", "other", "block.scale"))], LOG) == {"a": 1}
+
+
+@pytest.mark.parametrize(("one", "other"), [("one", "other"), ("other", "block"), ("block", "one")])
+def test_claims_that_meet_in_a_shared_cell_are_refused_whatever_its_name(one: str, other: str) -> None:
+    with pytest.raises(UserError, match=r"plugins '[ab]' and '[ab]' both replace the cell"):
+        apply([Twice()], [("a", claim(one)), ("b", claim(other))], LOG)
+
+
+def test_a_replacement_may_wrap_what_it_replaces() -> None:
+    class Negative(nn.Cell):
+        def __init__(self, inner: nn.Cell) -> None:
+            super().__init__()
+            self.inner, self.neg = inner, P.Neg()
+
+        def construct(self, x: ms.Tensor) -> ms.Tensor:
+            return self.neg(self.inner(x))
+
+    model, loss = nn.SequentialCell([nn.ReLU()]), nn.SequentialCell([])
+    loss.append(model)
+    apply([model, loss], [("a", claim("0", build=lambda name, cell: Negative(cell)))], LOG)
+    assert loss(ms.Tensor([2.0])).asnumpy() == -2.0
+
+
 class Swap(Plugin):
     """Replaces the toy's inner cell by one that takes the opposite."""
 
@@ -205,6 +249,7 @@ class Nested(Toy):
 
         task.model = Model()
         task.loss = Loss(task.model)
+        task.cells = (nn.SequentialCell([task.model.inner]),)
         return task
 
 
@@ -220,3 +265,4 @@ def test_the_compiled_step_trains_with_the_replacement_and_the_run_remembers_who
     assert plain.losses[0] == swapped.losses[0]
     np.testing.assert_allclose(plain.weights["linear.weight"], -swapped.weights["linear.weight"], rtol=0.3)
     assert (before.altered_by, after.altered_by) == ([], ["swap"])
+    assert [type(run.task.cells[0][0]) for run in (before, after)] == [nn.Identity, Opposite]

@@ -30,7 +30,7 @@ def halves(size: tuple[int, int] = (40, 20)) -> Image.Image:
     return image
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "GIF"])
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "GIF", "JPEG2000"])
 def test_lossless_kinds_come_out_as_they_were(kind: str) -> None:
     image = decode(saved(halves(), kind), LIMIT)
     assert image.mode == "RGB"
@@ -122,6 +122,12 @@ def test_a_truncated_file_is_refused(kind: str) -> None:
 def test_what_is_no_picture_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="not a readable picture"):
         decode(data, LIMIT)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PCX", "PDF"])
+def test_kinds_that_no_data_set_holds_are_refused_however_well_pillow_reads_them(kind: str) -> None:
+    with pytest.raises(ValueError, match="not a readable picture in one of the formats JPEG, PNG, WEBP, "):
+        decode(saved(halves(), kind), LIMIT)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

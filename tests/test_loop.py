@@ -1,9 +1,7 @@
-"""The loop: hooks in the documented order, records, early ends, failures, and closing whatever happens."""
+"""The loop: hooks in the documented order, records, dispatches, failures, and closing whatever happens."""
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -108,6 +106,53 @@ def test_a_failure_in_on_exception_hides_neither_the_first_error_nor_other_plugi
     assert [str(error) for error in heard] == ["the first"]
 
 
+def test_a_failing_build_reaches_on_exception_before_anybody_closes(tmp_path: Path) -> None:
+    class Bad(Plugin):
+        @hookimpl
+        def make_optimizer(self) -> None:
+            raise UserError("no optimizer")
+
+    listener = everything()
+    with pytest.raises(UserError, match="no optimizer"):
+        fit(tmp_path, {"bad": Bad, "all": listener})
+    assert listener.calls[-2:] == ["on_exception", "close"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_generators_end_before_plugins_close(tmp_path: Path, fails: bool) -> None:
+    ends: list[str] = []
+
+    class Ends(Plugin):
+        @hookimpl(wrapper=True)
+        def make_dataset(self) -> Generator[None, Any, Any]:
+            dataset = yield
+            inner = dataset.batches
+
+            def batches(first: int, last: int) -> Iterator[Any]:
+                try:
+                    yield from inner(first, last + 1)
+                finally:
+                    ends.append("batches")
+
+            dataset.batches = batches
+            return dataset
+
+        @hookimpl
+        def on_step_end(self) -> None:
+            if fails:
+                raise TrainingError("enough")
+
+        def close(self) -> None:
+            ends.append("close")
+
+    if fails:
+        with pytest.raises(TrainingError, match="enough"):
+            fit(tmp_path, [Ends])
+    else:
+        fit(tmp_path, [Ends])
+    assert ends == ["batches", "close"]
+
+
 class Closer(Plugin):
     """Writes down that it was closed; may fail in it."""
 
@@ -148,59 +193,6 @@ def test_plugins_close_after_an_error_in_the_build_too(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not this either"):
         fit(tmp_path, {"one": Quiet, "two": Closer})
     assert Closer.closed == ["two", "one"]
-
-
-def test_stop_at_ends_early_with_everything_planned_for_max_steps(tmp_path: Path) -> None:
-    fitted = fit(tmp_path, [Shelf], steps=10, stop_at=4, optim={"lr": 1.0, "schedule": "linear"}, log_interval=3)
-    assert [record["lr"] for record in fitted.records] == pytest.approx([0.8, 0.7])
-    assert [path.name for path in Shelf.kept if path.parent == fitted.path] == ["step-00000004"]
-
-
-def test_stop_at_beyond_the_plan_and_resuming_a_finished_run(tmp_path: Path) -> None:
-    assert len(fit(tmp_path, [Shelf], steps=2, stop_at=50).losses) == 2
-    with pytest.raises(UserError, match="already has 2 of 2 steps: raise max_steps or stop_at"):
-        fit(tmp_path, [Shelf], steps=2, resume="latest")
-
-
-def test_a_plugin_may_stop_the_run_which_ends_in_order(tmp_path: Path) -> None:
-    class Stopper(Plugin):
-        @hookimpl
-        def on_step_end(self, run: Run) -> None:
-            if run.step == 2:
-                run.stop("seen enough")
-                run.stop("a second reason")
-
-    listener = everything()
-    fitted = fit(tmp_path, {"shelf": Shelf, "stopper": Stopper, "all": listener}, steps=9, log_interval=9)
-    assert fitted.exit_code == 0
-    assert listener.calls[-5:] == ["add_metrics", "on_log", "on_checkpoint", "on_train_end", "close"]  # type: ignore[attr-defined]
-    assert "seen enough at step 2 of 9" in (fitted.path / "run.log").read_text()
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_signals_end_the_run_after_the_dispatch_with_a_checkpoint(tmp_path: Path, number: int, code: int) -> None:
-    class Killer(Plugin):
-        @hookimpl
-        def on_step_start(self, run: Run) -> None:
-            if run.step == 1:
-                os.kill(os.getpid(), number)
-
-    before = signal.getsignal(number)
-    fitted = fit(tmp_path, [Shelf, Killer], steps=9)
-    assert fitted.exit_code == code
-    assert [path.name for path in Shelf.kept if path.parent == fitted.path] == ["step-00000002"]
-    assert signal.getsignal(number) is before
-
-
-def test_a_second_ctrl_c_ends_the_run_at_once(tmp_path: Path) -> None:
-    class Impatient(Plugin):
-        @hookimpl
-        def on_step_start(self) -> None:
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path, [Impatient])
 
 
 def test_a_stepper_may_take_several_steps_in_a_dispatch(tmp_path: Path) -> None:

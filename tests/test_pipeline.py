@@ -152,10 +152,7 @@ def test_a_consumer_that_stops_early_leaves_no_threads_at_work() -> None:
     batches = pipeline().batches(0, 1000)
     next(batches)
     batches.close()  # type: ignore[attr-defined]
-    for thread in threading.enumerate():
-        if thread.name.startswith("mindloom-data"):
-            thread.join(timeout=5)
-            assert not thread.is_alive()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("mindloom-data")]
 
 
 @pytest.mark.parametrize("error", [OSError("gone"), ValueError("odd"), KeyError("caption")])
@@ -191,6 +188,13 @@ def test_too_many_broken_samples_stop_the_run_naming_one_and_the_setting() -> No
     with pytest.raises(UserError, match=r"3 samples are broken, more than allowed, the last one #[345]") as caught:
         taken(pipe, 0, 10)
     assert caught.value.setting == "data.max_broken"
+
+
+@pytest.mark.parametrize(
+    ("samples", "share", "allowed"), [(12, 0.05, 1), (20, 0.05, 1), (21, 0.05, 2), (100, 0.07, 7), (12, 0, 0)]
+)
+def test_the_share_of_broken_samples_is_rounded_up_but_none_is_none(samples: int, share: float, allowed: int) -> None:
+    assert pipeline(samples, data={"max_broken": share}).broken.allowed == allowed
 
 
 def test_a_dataset_without_a_readable_sample_is_refused_even_if_all_may_be_broken() -> None:

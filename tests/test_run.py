@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from mindloom import Plugin, hookimpl
-from mindloom.run import Record, Run
+from mindloom.records import Record
+from mindloom.run import Run
 from mindloom.step import StepResult
 from mindloom.testing import Shelf, fit
 from mindloom.world import World

@@ -9,8 +9,8 @@ from typing import Any
 import mindspore as ms
 import numpy as np
 import pytest
-from mindloom import Plugin, UserError, hookimpl
-from mindloom.checkpoint import step_state
+from mindloom import Plugin, TrainingError, UserError, hookimpl
+from mindloom.snapshots import step_state
 from mindloom.testing import Fitted, Shelf, Toy, ToyTask, fit
 from mindspore import nn
 
@@ -105,6 +105,24 @@ def test_frozen_parameters_stay_and_have_no_optimizer_state(tmp_path: Path) -> N
     assert not (fitted.weights["weight"] == 0).any()
     moments = {f"{moment}.{name}" for moment in ("exp_avg", "exp_avg_sq") for name in ("weight", "bias")}
     assert states == [{*moments, "optimizer_steps"}]
+
+
+def test_two_parameters_of_one_name_are_refused_because_one_would_be_lost(tmp_path: Path) -> None:
+    class Twins(Plugin):
+        @hookimpl
+        def make_reducer(self) -> nn.Cell:
+            return Counting()
+
+    class Counting(nn.Cell):
+        def __init__(self) -> None:
+            super().__init__()
+            self.count = ms.Parameter(ms.Tensor(0.0), name="optimizer_steps", requires_grad=False)
+
+        def construct(self, tensors: tuple[ms.Tensor, ...]) -> tuple[ms.Tensor, ...]:
+            return tensors
+
+    with pytest.raises(TrainingError, match="the step has two parameters named 'optimizer_steps'"):
+        fit(tmp_path, [Twins])
 
 
 def test_a_model_without_trainable_parameters_is_refused(tmp_path: Path) -> None:

@@ -72,6 +72,16 @@ def test_the_command_line_adds_and_removes_plugins() -> None:
     assert layers.enabled == {"sink": "command line"}
 
 
+def test_a_removed_plugin_is_blocked_for_flags_and_files_that_come_later() -> None:
+    layers = stack({"plugins": {"sink": True}}, plugins=["no:sink"], data_sink="True")
+    layers.add("file2", {"plugins": {"sink": {"size": 3}}})
+    assert layers.enabled == {}
+
+
+def test_a_plugin_file_takes_the_place_of_its_name_in_a_config_file() -> None:
+    assert list(stack({"plugins": {"mine": {"size": 3}}}, plugins=["./mine.py"]).enabled) == ["./mine.py"]
+
+
 def test_adding_and_removing_one_plugin_at_once_is_refused() -> None:
     with pytest.raises(UserError, match="both adds and removes sink"):
         stack(plugins=["sink", "no:sink"])

@@ -18,18 +18,30 @@ from .errors import TrainingError, UserError
 from .plugin import Plugin
 
 COMPILED_AT = re.compile(r"In file (.+?):(\d+)")
-"""How MindSpore's compiler writes the places of an error, outermost first."""
+"""How MindSpore's compiler writes the places of an error."""
 
 
 class PluginError(TrainingError):
     """A plugin failed. Its cause is the original error."""
 
     def __init__(self, plugin: str, where: str, error: BaseException) -> None:
-        places = COMPILED_AT.findall(str(error))
-        reason = " ".join(re.split(r"\n-{9,}", str(error))[0].split()) or "no message"
-        at = " ({}, line {})".format(*places[-1]) if places else ""
-        super().__init__(f"plugin {plugin!r} failed in {where}: {type(error).__name__}: {_shorten(reason)}{at}")
+        super().__init__(f"plugin {plugin!r} failed in {where}: {summary(error)}")
         self.plugin, self.where = plugin, where
+
+
+def summary(error: BaseException) -> str:
+    """One line: the kind of error, its message without MindSpore's appendices, and where the compiler met it."""
+    places = compiled_at(error)
+    parts = (" ".join(part.split()) for part in re.split(r"\n-{9,}", str(error)))
+    reason = next((part for part in parts if part and not part.startswith("- ")), "no message")
+    at = " ({}, line {})".format(*places[-1]) if places else ""
+    return f"{type(error).__name__}: {_shorten(reason)}{at}"
+
+
+def compiled_at(error: BaseException) -> list[tuple[str, str]]:
+    """File and line of every place that a compile error mentions, outermost first."""
+    places = COMPILED_AT.findall(str(error))
+    return places[::-1] if "Kernel select failed" in str(error) else places
 
 
 def _shorten(text: str, limit: int = 300) -> str:
@@ -56,7 +68,7 @@ def culprit(error: BaseException, plugins: Mapping[str, Plugin]) -> tuple[str, s
     step. Any other error belongs to the innermost frame.
     """
     places = {name: where for name, plugin in plugins.items() if (where := place(plugin))}
-    for file, _ in reversed(COMPILED_AT.findall(str(error))):
+    for file, _ in reversed(compiled_at(error)):
         for name, where in places.items():
             if file.startswith(where):
                 return name, "a cell"

@@ -7,6 +7,7 @@ stepper. What is cheap to refuse (checkpoint to resume from, data) comes before 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,24 +38,47 @@ def build(run: Run, resume_from: Path | None) -> Built:
     """
     call = run.plugins.call
     run.dataset = call("make_dataset", run=run)
-    step = _make_step(run, _make_task(run, load=resume_from is None))
+    _make_task(run, resumed=resume_from is not None)
+    step = make_step(run, alter_model(run))
     if resume_from is not None:
         _resume(run, step, resume_from)
     report(run)
     return Built(step, call("make_stepper", run=run, step=step, dataset=run.dataset))
 
 
-def _make_task(run: Run, load: bool) -> Precision:
-    from . import edits, precision
+def _make_task(run: Run, resumed: bool) -> None:
+    """Make the task with its weights. Values that a file will replace anyway are never drawn."""
+    from mindspore.nn.utils import no_init_parameters
 
+    weight = "" if resumed else run.cfg.weight
+    with no_init_parameters() if resumed or weight else nullcontext():
+        make_task(run)
+    if weight:
+        run.task.load_weights(Path(weight).expanduser())
+        for param in run.task.model.get_parameters():
+            if param.has_init:  # the task's loader leaves it as it is drawn
+                param.init_data()
+
+
+def make_task(run: Run) -> None:
+    """Ask for the task.
+
+    Raises:
+        UserError: nobody has one.
+    """
     task = run.plugins.call("make_task", run=run)
     if task is None:
         raise UserError("no plugin makes a task, so there is nothing to train: enable one (see: mindloom plugins list)")
     run.task = task
-    if load and run.cfg.weight:
-        task.load_weights(Path(run.cfg.weight).expanduser())
+
+
+def alter_model(run: Run) -> Precision:
+    """Replace the claimed cells, name the parameters and lower their dtypes."""
+    from . import edits, precision
+
+    task = run.task
     asked = run.plugins.collect("edit_model", run=run, model=task.model)
-    replaced = edits.apply([task.model, task.loss], [(o, e) for o, many in asked for e in many], run.log)
+    replaced = edits.apply([task.model, task.loss, *task.cells], [(o, e) for o, many in asked for e in many], run.log)
     name_parameters(task.model)
     wanted = run.plugins.call("make_precision", run=run)
     wanted = replace(wanted, keep_float32=(*task.keep_float32, *wanted.keep_float32))
@@ -69,7 +93,9 @@ def name_parameters(model: nn.Cell) -> None:
         param.name = name
 
 
-def _make_step(run: Run, precision: Precision) -> nn.Cell:
+def make_step(run: Run, precision: Precision) -> nn.Cell:
+    """Everything that is compiled: the loss of ``run.task`` and what happens to its gradients."""
+    from .snapshots import step_state
     from .step import StepParts
 
     call = run.plugins.call
@@ -88,11 +114,12 @@ def _make_step(run: Run, precision: Precision) -> nn.Cell:
     )
     step: nn.Cell = call("make_step", run=run, parts=parts)
     step.set_train()
+    step_state(step, run.task.model)  # what could not be saved is refused before it is trained
     return step
 
 
 def _resume(run: Run, step: nn.Cell, path: Path) -> None:
-    from .checkpoint import restore
+    from .snapshots import restore
 
     assert run.checkpointer is not None
     restore(run, step, run.checkpointer.load(path), path)

@@ -1,4 +1,4 @@
-"""The command line: ``mindloom train``, ``mindloom plugins list``, and how errors are shown."""
+"""The command line: ``mindloom train``, ``mindloom check``, ``mindloom plugins list``, and how errors are shown."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import json
 import logging
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from .discovery import Found, discover
 from .errors import TrainingError, UserError, unknown
 from .flags import add_flags, apply_flags
+from .folders import saved_config
 from .layers import Layers
 from .parsing import read_yaml
 
@@ -21,6 +23,7 @@ EXAMPLES = """examples:
   python train.py --config my.yaml --plugins no:tensorboard max_steps=200 optim.lr=1e-5
   python train.py --config my.yaml --plugins ./my_logger.py
   python train.py --config my.yaml --resume latest
+  python train.py --resume runs/2026-01-31_12-00-00
 
 Settings are layered, later wins: defaults, config files in order, key=value, flags."""
 
@@ -36,8 +39,8 @@ class Parser(argparse.ArgumentParser):
         self.exit(complain(f"{text} (see: {self.prog} --help)", [], UserError.exit_code))
 
 
-def train_parser(parser: argparse.ArgumentParser, available: dict[str, Found]) -> None:
-    """Define what ``train`` takes."""
+def settings_parser(parser: argparse.ArgumentParser, available: dict[str, Found]) -> None:
+    """Define what ``train`` and ``check`` take."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLES
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="set any setting, such as max_steps=100")
@@ -45,15 +48,15 @@ def train_parser(parser: argparse.ArgumentParser, available: dict[str, Found]) -
     parser.add_argument(
         "--plugins", action="append", metavar="A,B,no:C", help="switch plugins on and off; ./file.py too"
     )
-    parser.add_argument("--list-plugins", action="store_true", help="list the plugins there are, and end")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     add_flags(parser, available.values())
 
 
 def layers_of(arguments: dict[str, Any], available: dict[str, Found]) -> Layers:
-    """Stack config files and command line."""
+    """Stack config files and command line; ``--resume PATH`` alone begins with the config saved there."""
     layers = Layers()
-    for path in arguments["config"]:
+    resumed = None if arguments["config"] else saved_config(arguments["resume"] or "")
+    for path in [resumed] if resumed else arguments["config"]:
         layers.add(str(path), read_yaml(path))
     apply_flags(layers, arguments, available)
     return layers
@@ -63,12 +66,27 @@ def train(arguments: dict[str, Any], available: dict[str, Found]) -> int:
     """Train, or list the plugins when asked for that only."""
     if arguments["list_plugins"]:
         return list_plugins(arguments, available)
-    layers = Layers()
-    try:
-        layers = layers_of(arguments, available)
+    with locating_settings(arguments, available) as layers:
         from .session import run
 
         return run(layers, available)
+
+
+def check(arguments: dict[str, Any], available: dict[str, Found]) -> int:
+    """Compile the step without data, weights or the device."""
+    with locating_settings(arguments, available) as layers:
+        from .check import run
+
+        return run(layers, available, arguments["json"])
+
+
+@contextmanager
+def locating_settings(arguments: dict[str, Any], available: dict[str, Found]) -> Iterator[Layers]:
+    """Yield the layers; an error that comes of a setting then says where it was set."""
+    layers = Layers()
+    try:
+        layers = layers_of(arguments, available)
+        yield layers
     except UserError as error:
         place = layers.origin(error.setting) if error.setting else ""
         raise UserError(
@@ -94,7 +112,9 @@ def parser_for(available: dict[str, Found], prog: str) -> argparse.ArgumentParse
     """The parser of the console script with its sub-commands."""
     parser = Parser(prog=prog, description="A callback-driven trainer for MindSpore.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("train", help="train a model")  # parsed by main_train: settings and flags may mix there
+    # Both are parsed by functions of their own: settings and flags may mix there.
+    commands.add_parser("train", help="train a model")
+    commands.add_parser("check", help="compile a config's training step for a device that is not here")
     plugins = commands.add_parser("plugins", help="what can be switched on")
     actions = plugins.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="list the plugins there are")
@@ -108,6 +128,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv[:1] == ["train"]:
         return main_train(argv[1:], prog="mindloom train")
+    if argv[:1] == ["check"]:
+        return main_check(argv[1:])
     available = discover()
     return guarded(vars(parser_for(available, "mindloom").parse_args(argv)), available)
 
@@ -116,9 +138,21 @@ def main_train(argv: Sequence[str] | None = None, prog: str = "train.py") -> int
     """What ``train.py`` runs: the sub-command ``train`` without its name."""
     available = discover()
     parser = Parser(prog=prog, description="Train a model.", allow_abbrev=False)
-    train_parser(parser, available)
+    settings_parser(parser, available)
+    parser.add_argument("--list-plugins", action="store_true", help="list the plugins there are, and end")
     arguments = vars(parser.parse_intermixed_args(argv))
     return guarded({**arguments, "function": train}, available)
+
+
+def main_check(argv: Sequence[str]) -> int:
+    """The sub-command ``check`` without its name: what ``train`` takes, and trains nothing."""
+    available = discover()
+    about = "Compile a config's whole training step, as far as that goes without its device, data and weights."
+    parser = Parser(prog="mindloom check", description=about, allow_abbrev=False)
+    settings_parser(parser, available)
+    parser.add_argument("--json", action="store_true", help="report as JSON")
+    arguments = vars(parser.parse_intermixed_args(argv))
+    return guarded({**arguments, "function": check}, available)
 
 
 def guarded(arguments: dict[str, Any], available: dict[str, Found]) -> int:

@@ -94,12 +94,19 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0]
 
 
+def _schema(section: DictConfig) -> type:
+    found = OmegaConf.get_type(section)
+    assert is_dataclass(found)
+    assert isinstance(found, type)
+    return found
+
+
 def intervals(cfg: DictConfig) -> dict[str, int]:
     """Every setting that counts steps between events (see ``schema.interval``), of the core and of enabled plugins."""
     sections = {"": cfg, **{f"plugins.{name}.": section for name, section in cfg.plugins.items()}}
     return {
         prefix + found.name: int(section[found.name])
         for prefix, section in sections.items()
-        for found in fields(OmegaConf.get_type(section))
+        for found in fields(_schema(section))
         if found.metadata.get("interval")
     }

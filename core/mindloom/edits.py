@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mindspore import nn
@@ -37,33 +37,42 @@ class Claim:
     edit: CellEdit
 
 
+Place = tuple[str, nn.Cell, tuple[nn.Cell, ...]]
+
+
+def places(cell: nn.Cell, name: str = "", around: tuple[nn.Cell, ...] = ()) -> Iterator[Place]:
+    """Every place of every cell, with the cells around it. A shared cell has several places, which MindSpore skips."""
+    yield name, cell, around
+    for key, child in cell._cells.items():
+        if child is not None:
+            yield from places(child, f"{name}.{key}" if name else key, (*around, cell))
+
+
 def claims(model: nn.Cell, edits: Sequence[tuple[str, CellEdit]]) -> list[Claim]:
-    """Find the cells that each plugin's edit matches.
+    """Find the cells that each plugin's edit matches, by any of their names.
 
     Raises:
         UserError: two claims meet in one cell, or one lies inside another.
     """
-    found: dict[str, Claim] = {}
-    for name, cell in model.cells_and_names():
+    everywhere = [place for place in places(model) if place[0]]
+    found: dict[int, Claim] = {}
+    for name, cell, _ in everywhere:
         for owner, edit in edits:
-            if name and edit.match(name, cell):
-                claim = Claim(owner, name, cell, edit)
-                above = _claimed_above(name, found)
-                if above is not None:
-                    raise UserError(
-                        f"plugins {above.owner!r} and {owner!r} both replace the cell {name}: "
-                        f"switch one off with --plugins no:{owner}"
-                    )
-                found[name] = claim
+            if edit.match(name, cell):
+                claim = found.setdefault(id(cell), Claim(owner, name, cell, edit))
+                if claim.edit is not edit:
+                    raise _meeting(claim, owner, name)
+    for name, cell, around in everywhere:
+        for outer in around:
+            if id(cell) in found and id(outer) in found:
+                raise _meeting(found[id(outer)], found[id(cell)].owner, name)
     return list(found.values())
 
 
-def _claimed_above(name: str, found: dict[str, Claim]) -> Claim | None:
-    while name:
-        if name in found:
-            return found[name]
-        name = name.rpartition(".")[0]
-    return None
+def _meeting(claim: Claim, owner: str, name: str) -> UserError:
+    return UserError(
+        f"plugins {claim.owner!r} and {owner!r} both replace the cell {name}: switch one off with --plugins no:{owner}"
+    )
 
 
 def apply(roots: Sequence[nn.Cell], edits: Sequence[tuple[str, CellEdit]], log: logging.Logger) -> dict[str, int]:
@@ -110,11 +119,12 @@ def _check_parameters(claim: Claim, new: nn.Cell) -> None:
 
 
 def _replace(root: nn.Cell, old: nn.Cell, new: nn.Cell) -> None:
+    inside = {id(cell) for _, cell in new.cells_and_names()}  # a replacement may wrap what it replaces
     for _, parent in list(root.cells_and_names()):
-        for key, child in list(parent.name_cells().items()):
-            if child is not old:
+        for index, (key, child) in enumerate(list(parent._cells.items())):
+            if child is not old or id(parent) in inside:
                 continue
             if isinstance(parent, nn.SequentialCell | nn.CellList):
-                parent[int(key)] = new
+                parent[index] = new
             else:
                 setattr(parent, key, new)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from .discovery import Found
 from .errors import UserError
 from .layers import Layers
 from .parsing import nest, parse_override, parse_value
+from .schema import OptimConfig
 
 SETTINGS: dict[str, dict[str, tuple[str, str]]] = {
     "where from and where to": {
@@ -17,11 +19,13 @@ SETTINGS: dict[str, dict[str, tuple[str, str]]] = {
         "data_path": ("data.path", "folder that holds the samples"),
         "save_path": ("save_path", "where run folders are made"),
         "save_path_with_time": ("save_path_with_time", "True: a new folder named by date and time for each run"),
-        "resume": ("resume", "latest, or a checkpoint or run folder"),
+        "resume": ("resume", "latest, or a checkpoint or run folder, whose config holds if there is no --config"),
+        "resume_step": ("resume", "the same for the checkpoint of this step below the save path; 0: start afresh"),
     },
     "training": {
         "per_batch_size": ("per_batch_size", "samples a process takes in one forward pass"),
         "gradient_accumulation_steps": ("gradient_accumulation_steps", "forward passes summed into one step"),
+        "clip_grad": ("optim.max_grad_norm", "True: clip, to 1 where no norm is given; False: do not"),
         "max_grad_norm": ("optim.max_grad_norm", "clip gradients to this global norm; 0: do not"),
         "seed": ("seed", "fixes order, crops, noise and initial weights"),
         "log_interval": ("log_interval", "steps between logged records"),
@@ -35,7 +39,7 @@ SETTINGS: dict[str, dict[str, tuple[str, str]]] = {
 }
 """Group -> flag -> (setting, help)."""
 
-OTHER = {"clip_grad", "config", "plugins", "list-plugins", "debug", "help"}
+OTHER = {"config", "plugins", "list-plugins", "debug", "help"}
 MODES = {"0": "graph", "1": "pynative"}
 TEXTS = {"weight", "data.path", "save_path", "resume", "device.target", "device.jit_level", "device.max_memory"}
 """Settings taken as they are typed: a path is not YAML."""
@@ -47,7 +51,6 @@ def add_flags(parser: argparse.ArgumentParser, available: Iterable[Found]) -> No
         group = parser.add_argument_group(title)
         for flag, (key, text) in flags.items():
             group.add_argument(f"--{flag}", metavar="X", help=f"{text} [{key}]")
-    parser.add_argument("--clip_grad", metavar="BOOL", help=argparse.SUPPRESS)
     group = parser.add_argument_group("plugins' flags")
     for flag, target in sorted(plugin_flags(available).items()):
         name, _, setting = target.partition(":")
@@ -73,6 +76,7 @@ def apply_flags(layers: Layers, given: Mapping[str, Any], available: Mapping[str
         raise UserError(f"{text!r}: switch plugins with --plugins a,b,no:c")
     for key, value in _core_flags(given):
         layers.set(nest(key, value), "flag")
+    _clip(layers, given.get("clip_grad"))
     for flag, target in plugin_flags(available.values()).items():
         text = given.get(flag.replace("-", "_"))
         if text is not None:
@@ -80,14 +84,35 @@ def apply_flags(layers: Layers, given: Mapping[str, Any], available: Mapping[str
 
 
 def _core_flags(given: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    if given.get("resume") is not None and given.get("resume_step") is not None:
+        raise UserError("--resume and --resume_step both say where to go on: give one of them")
     for flags in SETTINGS.values():
         for flag, (key, _) in flags.items():
             text = given.get(flag)
-            if text is not None:
-                text = MODES.get(text, text) if flag == "ms_mode" else text
-                yield key, text if key in TEXTS else parse_value(text, f"--{flag}")
-    if given.get("clip_grad") is not None and not switch("clip_grad", given["clip_grad"]):
-        yield "optim.max_grad_norm", 0.0
+            if text is None or flag == "clip_grad":
+                continue
+            if flag == "ms_mode":
+                text = MODES.get(text, text)
+            elif flag == "resume_step":
+                text = _step(text)
+            yield key, text if key in TEXTS else parse_value(text, f"--{flag}")
+
+
+def _step(text: str) -> str:
+    """A step as ``resume`` takes it: a number, without leading zeros, or nothing for 0."""
+    if not text.isdecimal():
+        raise UserError(f"--resume_step takes the number of a step, not {text!r}")
+    return text.lstrip("0")
+
+
+def _clip(layers: Layers, text: str | None) -> None:
+    """Obey ``--clip_grad``: it beats a norm from a file or a flag, and finds one where there is none."""
+    if text is None:
+        return
+    wanted = switch("clip_grad", text)
+    norm = layers.values.get("optim", {}).get("max_grad_norm", OptimConfig.max_grad_norm)
+    if not wanted or not norm:
+        layers.set(nest("optim.max_grad_norm", OptimConfig.max_grad_norm if wanted else 0.0), "flag")
 
 
 def _plugin_flag(layers: Layers, flag: str, target: str, text: str, available: Mapping[str, Found]) -> None:
@@ -120,11 +145,14 @@ def select(layers: Layers, wishes: Iterable[str], available: Mapping[str, Found]
             blocked = name[3:]
             if blocked not in layers.enabled:
                 find(blocked, dict(available))
-            layers.enabled.pop(blocked, None)
+            layers.block(blocked)
+            continue
+        if name.endswith(".py"):
+            # Settings for a file's plugin stand under its name, which switches on a plugin that need not exist.
+            layers.enabled.pop(Path(name).stem, None)
         else:
-            if not name.endswith(".py"):
-                find(name, dict(available))
-            layers.enabled[name] = "command line"
+            find(name, dict(available))
+        layers.enable(name, "command line")
     both = {name for name in names if f"no:{name}" in names}
     if both:
         raise UserError(f"--plugins both adds and removes {', '.join(sorted(both))}")

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from .formats import OpenFormat
     from .pipeline import Dataset
     from .precision import Precision
-    from .run import Record, Run
+    from .records import Record
+    from .run import Run
     from .step import StepParts, StepResult
     from .task import Task
     from .world import Device, World
@@ -211,7 +212,10 @@ class HookSpecs:
 
     @hookspec
     def on_exception(self, run: Run, error: BaseException) -> None:
-        """Note that the run fails with ``error``. It is raised again afterwards."""
+        """Note that the run fails with ``error``, before any plugin is closed. It is raised again afterwards.
+
+        Called for every failure after ``on_configure``: what was not built yet, ``run`` does not have.
+        """
 
     @hookspec
     def on_train_end(self, run: Run) -> None:

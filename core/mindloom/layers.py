@@ -21,11 +21,23 @@ class Layers:
         values: nested plain dicts.
         origins: dotted key -> where its value was set last.
         enabled: plugin name -> where it was switched on, in order of first mention.
+        blocked: plugins that stay off, whatever else is said.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     enabled: dict[str, str] = field(default_factory=dict)
+    blocked: set[str] = field(default_factory=set)
+
+    def enable(self, name: str, origin: str) -> None:
+        """Switch a plugin on, unless it is blocked."""
+        if name not in self.blocked:
+            self.enabled[name] = origin
+
+    def block(self, name: str) -> None:
+        """Switch a plugin off for good."""
+        self.enabled.pop(name, None)
+        self.blocked.add(name)
 
     def add(self, origin: str, content: Mapping[str, Any]) -> None:
         """Merge one layer on top."""
@@ -34,7 +46,8 @@ class Layers:
             if section is False:
                 self.enabled.pop(name, None)
                 continue
-            self.enabled.setdefault(name, origin)
+            if name not in self.enabled:
+                self.enable(name, origin)
             if isinstance(section, Mapping):
                 self.set({"plugins": {name: section}}, origin)
         self.set(content, origin)

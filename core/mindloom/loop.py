@@ -10,11 +10,12 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from .blame import blaming
-from .checkpoint import capture
-from .run import Record, Run
+from .snapshots import capture
 
 if TYPE_CHECKING:
     from .build import Built
+    from .records import Record
+    from .run import Run
     from .step import StepResult
 
 
@@ -22,37 +23,37 @@ def train(run: Run, built: Built) -> None:
     """Run all steps that are left.
 
     Hooks in order: ``on_train_start``, then for each dispatch ``on_step_start``, (the dispatch), ``on_step_end``,
-    ``add_metrics`` and ``on_log`` if a log is due, ``on_checkpoint`` if one was saved; ``on_train_end`` at last, or
-    ``on_exception`` if anything failed.
+    ``add_metrics`` and ``on_log`` if a log is due, ``on_checkpoint`` if one was saved; ``on_train_end`` at last.
     """
-    call = run.plugins.call
     with stopping_on_signals(run) as listen:
-        try:
-            call("on_train_start", run=run)
+        run.plugins.call("on_train_start", run=run)
+        listen()
+        emit(run, run.flush())
+        run.agree_to_stop(together=True)  # before minutes go into compiling
+        if not run.finished:
+            dispatch_all(run, built, listen)
+        save(run, built)
+        run.plugins.call("on_train_end", run=run)
+        emit(run, run.flush())
+
+
+def dispatch_all(run: Run, built: Built, listen: Callable[[], None]) -> None:
+    """Loop over the dispatches until the run is finished, or a plugin's dataset or stepper ends early."""
+    for result in dispatches(run, built.stepper):
+        listen()
+        run.advance(result.n)
+        with run.clock.pause():
+            run.plugins.call("on_step_end", run=run, result=result)
+        log_due = run.due(run.cfg.log_interval, result.n)
+        run.agree_to_stop(log_due)
+        if log_due or run.finished:
+            emit(run, run.record(result))
+        elif run.pending:  # published between two logs: its step is this one
             emit(run, run.flush())
-            for result in dispatches(run, built.stepper):
-                listen()
-                run.advance(result.n)
-                with run.clock.pause():
-                    call("on_step_end", run=run, result=result)
-                log_due = run.due(run.cfg.log_interval, result.n)
-                run.agree_to_stop(log_due)
-                if log_due or run.finished:
-                    emit(run, run.record(result))
-                elif run.pending:  # published between two logs: its step is this one
-                    emit(run, run.flush())
-                if run.wanted_by:
-                    save(run, built)
-                if run.finished:  # asked once: a signal may come between two looks
-                    save(run, built)
-                    break
-            else:  # a plugin's dataset or stepper ended early
-                save(run, built)
-            call("on_train_end", run=run)
-            emit(run, run.flush())
-        except BaseException as error:
-            run.plugins.tell("on_exception", run.log, run=run, error=error)
-            raise
+        if run.finished:
+            return
+        if run.wanted_by:
+            save(run, built)
 
 
 def dispatches(run: Run, stepper: Iterator[StepResult]) -> Iterator[StepResult]:

@@ -14,7 +14,8 @@ from mindspore.common.initializer import initializer
 squared_sum = P.MultitypeFuncGraph("squared_sum")
 scaled = P.MultitypeFuncGraph("scaled")
 adamw = P.MultitypeFuncGraph("adamw")
-_square, _sum, _update = P.Square(), P.ReduceSum(), P.AdamWeightDecay()
+_square, _sum, _root = P.Square(), P.ReduceSum(), P.Sqrt()
+_update, _assign = P.AdamWeightDecay(), P.Assign()
 
 
 @squared_sum.register("Tensor")
@@ -32,7 +33,14 @@ def _adamw(
     rate: ms.Tensor, beta1: ms.Tensor, beta2: ms.Tensor, eps: ms.Tensor, ratio: ms.Tensor,
     decay: float, param: ms.Tensor, exp_avg: ms.Tensor, exp_avg_sq: ms.Tensor, gradient: ms.Tensor,
 ) -> ms.Tensor:  # fmt: skip
-    return _update(param, exp_avg, exp_avg_sq, rate, beta1, beta2, eps, decay * ratio, gradient.astype(param.dtype))
+    if param.dtype == ms.float32:
+        return _update(param, exp_avg, exp_avg_sq, rate, beta1, beta2, eps, decay * ratio, gradient.astype(ms.float32))
+    # The kernel would want the gradient in float16, where a typical one of 1e-6 keeps few bits and 1e-8 none.
+    gradient, weight = gradient.astype(ms.float32), param.astype(ms.float32)
+    mean = _assign(exp_avg, exp_avg * beta1 + gradient * (1.0 - beta1))
+    square = _assign(exp_avg_sq, exp_avg_sq * beta2 + gradient * gradient * (1.0 - beta2))
+    weight = weight - rate * (mean / (_root(square) + eps) + decay * ratio * weight)
+    return _assign(param, weight.astype(param.dtype))
 
 
 def zeros_like(params: Sequence[Parameter], prefix: str) -> ParameterTuple:

@@ -1,27 +1,22 @@
-"""From a source of samples to batches: in the plan's order, decoded by threads, broken samples replaced."""
+"""From a source of samples to batches: in the plan's order, loaded ahead by threads."""
 
 from __future__ import annotations
 
-import logging
-import threading
+import math
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from . import images
-from .errors import UserError
 from .formats import Source
+from .loader import Broken, Loader, Row
 from .plan import Plan
-from .task import Task
 
 if TYPE_CHECKING:
     from .run import Run
-
-Row = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -49,60 +44,6 @@ class Dataset(Protocol):
         ...
 
 
-@dataclass
-class Broken:
-    """The samples that could not be used, and how many of them are bearable."""
-
-    allowed: int
-    log: logging.Logger
-    reasons: dict[str, str] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def note(self, sample: str, error: Exception) -> None:
-        """Count a broken sample once.
-
-        Raises:
-            UserError: there are now more than allowed.
-        """
-        with self.lock:
-            if sample in self.reasons:
-                return
-            reason = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
-            self.reasons[sample] = reason
-            self.log.warning("skipped broken sample %s (%d so far): %s", sample, len(self.reasons), reason)
-            if len(self.reasons) > self.allowed:
-                raise UserError(
-                    f"{len(self.reasons)} samples are broken, more than allowed, the last one {sample} ({reason}): "
-                    "repair the data or raise data.max_broken",
-                    setting="data.max_broken",
-                )
-
-
-class Loader:
-    """Loads the sample of a position; a broken one gives way to the next good one of the same epoch.
-
-    Whether a sample is broken depends on the sample only, so every process and every resumed run replaces it alike.
-    """
-
-    def __init__(self, source: Source, task: Task, plan: Plan, broken: Broken, max_pixels: int) -> None:
-        self.source, self.task, self.plan, self.broken, self.max_pixels = source, task, plan, broken, max_pixels
-
-    def __call__(self, position: int) -> Row:
-        draw = self.plan.draw(position)
-        for skip in range(self.plan.samples):
-            index = self.plan.index(position, skip)
-            name = f"#{index}"
-            try:
-                sample = dict(self.source[index])
-                name = str(sample.get("id", name))
-                if "image" in sample:
-                    sample["image"] = images.decode(sample["image"], self.max_pixels)
-                return self.task.transform(sample, draw)
-            except (OSError, ValueError, KeyError) as error:
-                self.broken.note(name, error)
-        raise UserError("no sample of the dataset can be read: check data.path", setting="data.path")
-
-
 class Pipeline:
     """The core's dataset: batches of a map-style source, prepared ahead by threads (decoding releases the GIL)."""
 
@@ -110,7 +51,8 @@ class Pipeline:
         cfg = run.cfg
         self.samples = len(source)
         self.plan = Plan(self.samples, cfg.seed, cfg.data.shuffle)
-        self.broken = Broken(int(cfg.data.max_broken * self.samples), run.log)
+        # Rounded up: 5 % of 12 samples are one. Multiplying may exceed a whole number by a rounding error.
+        self.broken = Broken(math.ceil(cfg.data.max_broken * self.samples - 1e-9), run.log)
         self.source, self.run = source, run
         self.workers, self.prefetch = cfg.data.workers, cfg.data.prefetch
         self.shape = (cfg.gradient_accumulation_steps, cfg.per_batch_size)
@@ -148,7 +90,8 @@ class Pipeline:
             while pending:
                 yield self._finish(*pending.popleft())
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            # Waits for the samples at work: whoever closes this may close their files next.
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def _finish(self, step: int, futures: list[Future[Row]]) -> Batch:
         return self.collate(step, [future.result() for future in futures])

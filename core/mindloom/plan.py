@@ -15,13 +15,18 @@ import numpy as np
 
 from .task import Draw
 
-ORDER = "order"
+ORDER = 1 << 32
+"""The word of an epoch's order, beyond every CRC-32: whatever a task calls its draws, none of them meets it."""
 
 
 def stream(seed: int, counter: int, purpose: str) -> np.random.Generator:
     """A generator of its own for every (seed, counter, purpose)."""
-    # The purpose sits in the counter's highest word: streams of one key stay 2**192 draws apart.
-    start = np.array([0, 0, 0, zlib.crc32(purpose.encode())], dtype=np.uint64)
+    return _philox(seed, counter, zlib.crc32(purpose.encode()))
+
+
+def _philox(seed: int, counter: int, word: int) -> np.random.Generator:
+    # The word sits in the counter's highest place: streams of one key stay 2**192 draws apart.
+    start = np.array([0, 0, 0, word], dtype=np.uint64)
     key = np.array([seed, counter], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=start))
 
@@ -58,4 +63,4 @@ class Plan:
 def _order(samples: int, seed: int, epoch: int, shuffle: bool) -> np.ndarray:
     if not shuffle:
         return np.arange(samples)
-    return stream(seed, epoch, ORDER).permutation(samples)
+    return _philox(seed, epoch, ORDER).permutation(samples)

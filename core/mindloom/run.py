@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .blame import PluginError
 from .errors import TrainingError
+from .records import Clock, Record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,63 +24,6 @@ if TYPE_CHECKING:
     from .task import Task
     from .world import Device, World
 
-Pictures = list["np.ndarray"]
-
-
-class Record(dict[str, float]):
-    """Logged values, and what plugins published since the last record.
-
-    Attributes:
-        step: optimizer steps done.
-        images: name -> uint8 ``[height, width, 3]`` picture.
-        texts: name -> Markdown.
-    """
-
-    def __init__(self, step: int, values: dict[str, float] | None = None) -> None:
-        super().__init__(values or {})
-        self.step = step
-        self.images: dict[str, np.ndarray] = {}
-        self.texts: dict[str, str] = {}
-
-    def __bool__(self) -> bool:
-        return bool(len(self) or self.images or self.texts)
-
-
-@dataclass
-class Clock:
-    """Samples a second of training since the last reading.
-
-    The first dispatch, which compiles, does not count, and neither does what observers do between dispatches
-    (drawing, validating, saving).
-    """
-
-    samples: int = 0
-    since: float = 0.0
-    paused: float = 0.0
-
-    def tick(self, samples: int) -> None:
-        """Count what a dispatch took in."""
-        if not self.since:
-            self.since = time.monotonic()
-        else:
-            self.samples += samples
-
-    def read(self) -> float | None:
-        """The rate since the last reading, None when nothing was counted."""
-        now = time.monotonic()
-        rate = self.samples / (now - self.since - self.paused) if self.samples else None
-        self.samples, self.since, self.paused = 0, now, 0.0
-        return rate
-
-    @contextmanager
-    def pause(self) -> Iterator[None]:
-        """Leave out the time spent inside."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.paused += time.monotonic() - began
-
 
 @dataclass
 class Run:
@@ -91,7 +33,7 @@ class Run:
         cfg: the merged, read-only config.
         plugins: the enabled plugins and their hooks.
         log: for messages to people; also goes to ``run.log`` in the run folder.
-        path: the run folder.
+        path: the run folder; where run folders are made until it is chosen.
         device, world, task, dataset, schedule: filled as they are built, in this order.
         step: optimizer steps done, over all resumed parts.
         first_step, first_position: step and global sample position at which this process started.
@@ -100,8 +42,10 @@ class Run:
         saved_step: step of the last checkpoint, -1 without one.
         wanted_by: who asked for a checkpoint of this dispatch.
         signal: number of the signal that stopped the run, 0 without one.
+        idle_states: of plugins that are off, from the checkpoint resumed from: the next one holds them again.
         altered_by: plugins that replaced cells or changed dtypes; a checkpoint needs them to resume.
         checkpointer: None when nothing is saved.
+        dry: the step is only compiled: parameters have no values, no sample is prepared, nothing is computed.
     """
 
     cfg: DictConfig
@@ -122,6 +66,8 @@ class Run:
     saved_step: int = -1
     wanted_by: str = ""
     signal: int = 0
+    dry: bool = False
+    idle_states: dict[str, Any] = field(default_factory=dict)
     altered_by: list[str] = field(default_factory=list)
     clock: Clock = field(default_factory=Clock)
     pending: Record = field(default_factory=lambda: Record(0))
@@ -165,7 +111,7 @@ class Run:
         self.stop_wish = self.stop_wish or reason
 
     def agree_to_stop(self, together: bool) -> None:
-        """Turn a wish to stop into a stop; several processes do so only when all look at once, so that none waits alone."""
+        """Turn a wish to stop into a stop; several processes only when all look at once: none shall wait alone."""
         if self.world.size == 1:
             self.stop_reason = self.stop_wish
         elif together and self.world.any(bool(self.stop_wish)):

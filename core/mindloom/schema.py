@@ -37,7 +37,7 @@ class DataConfig:
     shuffle: bool = setting(True, "another order every epoch, fixed by the seed")
     workers: int = setting(2, "threads that decode and transform samples")
     prefetch: int = setting(4, "batches prepared ahead")
-    max_broken: float = setting(0.05, "share of the samples that may be unreadable before the run stops")
+    max_broken: float = setting(0.05, "share of the samples, rounded up, that may be broken before the run stops")
     max_pixels: int = setting(100_000_000, "larger pictures count as broken (decompression bombs)")
 
 

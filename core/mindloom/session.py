@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -16,11 +15,16 @@ from .blame import PluginError, blaming
 from .config import build
 from .defaults import Defaults
 from .discovery import Found, find, load_file
+from .ending import ending
 from .errors import TrainingError, UserError
+from .folders import Folder, find_checkpoint, new_run_folder
 from .layers import Layers
 from .plugin import Plugin
 from .registry import Registry
 from .schema import CHOICES, RANGES
+
+if TYPE_CHECKING:
+    from .run import Run
 
 LOG = logging.getLogger("mindloom")
 
@@ -89,103 +93,68 @@ def run(layers: Layers, available: Mapping[str, Found]) -> int:
 
 
 def execute(cfg: DictConfig, registry: Registry) -> int:
-    """Build the run, train, close every plugin; on failure keep the traceback in the run folder."""
+    """Build the run, train, close every plugin; a failure reaches every plugin and leaves its traceback in a file."""
     os.environ.setdefault("GLOG_v", "3")  # MindSpore's warnings about collectives on a CPU are noise
     from .build import build as build_run
     from .loop import train
     from .run import Run
 
-    handler: logging.Handler | None = None
-    path: Path | None = None
+    this = Run(cfg, registry, LOG, Path(cfg.save_path).expanduser())
+    folder: Folder | None = None
     started = time.monotonic()
-    failed = False
+    failed = refused = False
     try:
-        device = registry.call("make_device", cfg=cfg)
-        world = registry.call("make_world", cfg=cfg, device=device)
-        checkpointer = registry.call("make_checkpointer", cfg=cfg)
         with blaming(registry.plugins):
-            resume_from = find_checkpoint(cfg, checkpointer)
-            path = checkpointer.run_folder(resume_from) if resume_from else new_run_folder(cfg, checkpointer)
-        path = Path(world.share(str(path)))  # each process's clock would name another folder
-        this = Run(cfg, registry, LOG, path)
-        this.device, this.world, this.checkpointer = device, world, checkpointer
-        if world.is_main:
-            handler = prepare_folder(path, cfg)
-        LOG.info("run folder: %s (%s)", path, device.name)
-        with blaming(registry.plugins):
-            train(this, build_run(this, resume_from))
-        seconds = time.monotonic() - started
-        LOG.info(
-            "%s at step %d of %d after %.0f s: %s",
-            this.stop_reason or "finished",
-            this.step,
-            cfg.max_steps,
-            seconds,
-            path,
-        )
+            resume_from = begin(this)
+            folder = Folder(this.path, LOG)
+            if this.world.is_main:
+                folder.open()  # before anything slow: a place that cannot be written is refused at once
+                if resume_from is None:
+                    folder.write_config(cfg)
+            LOG.info("run folder: %s (%s)", this.path, this.device.name)
+            built = build_run(this, resume_from)
+            if this.world.is_main and resume_from is not None:
+                folder.write_config(cfg, resumed_at=this.step)
+            with ending(built.stepper):
+                train(this, built)
+        LOG.info("%s", summary(this, time.monotonic() - started))
         return 128 + this.signal if this.signal else 0
     except BaseException as error:
         failed = True
-        if path is not None and path.is_dir() and not isinstance(error, UserError | KeyboardInterrupt):
-            (path / "error.txt").write_text("".join(traceback.format_exception(error)))
-            error.__notes__ = [f"traceback: {path / 'error.txt'}"]  # add_note came with Python 3.11
+        refused = isinstance(error, UserError) and this.step == this.first_step
+        registry.tell("on_exception", LOG, run=this, error=error)
+        if folder is not None and not isinstance(error, UserError | KeyboardInterrupt):
+            folder.keep_traceback(error, this.world)
         raise
     finally:
         errors = registry.close(LOG)
-        if handler is not None:
-            LOG.removeHandler(handler)
-            handler.close()
+        if folder is not None:
+            folder.close(refused)
         if errors and not failed:
             raise TrainingError(f"{len(errors)} plugins failed to close: {errors[0]}")
 
 
-def find_checkpoint(cfg: DictConfig, checkpointer: Any) -> Path | None:
-    """Resolve ``resume``."""
-    if not cfg.resume:
-        return None
-    if checkpointer is None:
-        raise UserError("resume needs a plugin that reads checkpoints (see: mindloom plugins list)", setting="resume")
-    found: Path = checkpointer.find(cfg.resume, Path(cfg.save_path).expanduser())
+def begin(run: Run) -> Path | None:
+    """Set up the device, join the other processes and choose the run folder; return what to resume from."""
+    cfg, call = run.cfg, run.plugins.call
+    run.device = call("make_device", cfg=cfg)
+    run.world = call("make_world", cfg=cfg, device=run.device)
+    run.checkpointer = call("make_checkpointer", cfg=cfg)
+    found = find_checkpoint(cfg, run.checkpointer)
+    if found is not None:
+        assert run.checkpointer is not None
+        path = run.checkpointer.run_folder(found)
+    else:
+        path = new_run_folder(cfg, run.checkpointer)
+    run.path = Path(run.world.share(str(path)))  # each process's clock would name another folder
     return found
 
 
-def new_run_folder(cfg: DictConfig, checkpointer: Any) -> Path:
-    """The folder for a run that starts afresh.
-
-    Raises:
-        UserError: it would write into another run's checkpoints.
-    """
-    root = Path(cfg.save_path).expanduser()
-    if not cfg.save_path_with_time:
-        if checkpointer is not None and checkpointer.latest(root) is not None:
-            raise UserError(
-                f"{root} already holds checkpoints: go on with --resume latest, or choose another --save_path",
-                setting="save_path",
-            )
-        return root
-    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
-    path, count = root / stamp, 1
-    while path.exists():
-        count += 1
-        path = root / f"{stamp}_{count}"
-    return path
-
-
-def prepare_folder(path: Path, cfg: DictConfig) -> logging.Handler:
-    """Make the run folder, write the merged config, and start its log.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        (path / "config.yaml").write_text(OmegaConf.to_yaml(cfg))
-        handler = logging.FileHandler(path / "run.log", encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"the output folder {path} cannot be written ({error.strerror}): choose another --save_path",
-            setting="save_path",
-        ) from None
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    LOG.addHandler(handler)
-    return handler
+def summary(run: Run, seconds: float) -> str:
+    """Say how a run ended, and how to go on if it ended early."""
+    planned = run.cfg.max_steps
+    text = f"{run.stop_reason or 'finished'} at step {run.step} of {planned} after {seconds:.0f} s: {run.path}"
+    if run.step >= planned or run.saved_step != run.step:
+        return text
+    path, root = run.path.resolve(), Path(run.cfg.save_path).expanduser().resolve()
+    return f"{text}; go on with --resume {'latest' if root in (path, path.parent) else run.path}"

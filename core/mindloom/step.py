@@ -10,6 +10,7 @@ import mindspore as ms
 from mindspore import Parameter, ParameterTuple, nn
 from mindspore import ops as P
 
+from .ending import ending
 from .optim import GlobalNorm, zeros_like
 
 if TYPE_CHECKING:
@@ -153,7 +154,8 @@ class TrainStep(nn.Cell):
 
 def step_by_step(run: Run, step: nn.Cell, dataset: Dataset) -> Iterator[StepResult]:
     """The core's stepper: one dispatch for each step."""
-    for batch in dataset.batches(run.step, run.last_step):
-        lr = run.schedule(batch.step)
-        outputs = step(ms.Tensor(lr, ms.float32), *(ms.Tensor(column) for column in batch.columns))
-        yield StepResult(1, lr, dict(zip(step.outputs, outputs, strict=True)))
+    with ending(dataset.batches(run.step, run.last_step)) as batches:
+        for batch in batches:
+            lr = run.schedule(batch.step)
+            outputs = step(ms.Tensor(lr, ms.float32), *(ms.Tensor(column) for column in batch.columns))
+            yield StepResult(1, lr, dict(zip(step.outputs, outputs, strict=True)))

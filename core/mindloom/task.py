@@ -26,12 +26,15 @@ class Task(ABC):
             ``requires_grad=False`` get neither gradient nor optimizer state.
         loss: ``construct(*columns)`` -> scalar float32 tensor, the mean over the batch. Its parameters are those of
             ``model``.
+        cells: other cells that hold parts of ``model``, such as a sampler's: a cell that a plugin replaces in the model
+            is replaced in these too.
         columns: names of the batch's columns, in the order of the arguments of ``loss``.
         keep_float32: regular expressions of parameter names that must not be lowered to float16, such as norms.
     """
 
     model: nn.Cell
     loss: nn.Cell
+    cells: tuple[nn.Cell, ...] = ()
     columns: tuple[str, ...]
     keep_float32: tuple[str, ...] = ()
 
@@ -42,6 +45,15 @@ class Task(ABC):
         Everything random comes from ``draw``. Called from several threads at once. Raise ``ValueError`` for a sample
         that cannot be used: it is counted as broken and replaced.
         """
+
+    def example(self) -> dict[str, np.ndarray]:
+        """Return some row of every column, for compiling without data: only shapes and dtypes count."""
+        from PIL import Image
+
+        from .plan import Plan
+
+        sample = {"image": Image.new("RGB", (64, 64), "grey"), "caption": "a picture", "id": "example"}
+        return self.transform(sample, Plan(samples=1, seed=0).draw(0))
 
     @abstractmethod
     def load_weights(self, path: Path) -> None:

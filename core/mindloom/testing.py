@@ -98,6 +98,9 @@ class ToyTask(Task):
         inputs = draw("inputs").standard_normal(self.width, np.float32) + sample["number"] / 10
         return {"inputs": inputs.astype(np.float32), "targets": inputs.sum(keepdims=True).astype(np.float32)}
 
+    def example(self) -> dict[str, np.ndarray]:
+        return {"inputs": np.zeros(self.width, np.float32), "targets": np.zeros(1, np.float32)}
+
     def preview(self, prompts: Sequence[str], seed: int) -> list[np.ndarray]:
         """Grey squares of 16 x 16 pixels, the brighter the larger the first weight."""
         level = np.uint8(np.clip(float(self.model.weight.asnumpy()[0, 0]) * 255, 0, 255))

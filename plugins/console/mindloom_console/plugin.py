@@ -17,7 +17,8 @@ from .figures import Pace, Smooth, describe
 from .lines import Lines, line
 
 if TYPE_CHECKING:
-    from mindloom.run import Record, Run
+    from mindloom.records import Record
+    from mindloom.run import Run
     from mindloom.step import StepResult
     from omegaconf import DictConfig
     from rich.console import Console as Terminal

@@ -27,6 +27,8 @@ class Ddp(Plugin):
         fusion: int = setting(1, "groups that gradients are reduced in on Ascend and GPU; 0 reduces each by itself")
         verify: bool = setting(True, "compare the processes' parameters by checksum at the start and at checkpoints")
 
+    failed = False
+
     @hookimpl
     def on_configure(self) -> None:
         """Refuse to run alone by accident."""
@@ -40,10 +42,12 @@ class Ddp(Plugin):
 
     @hookimpl
     def make_world(self) -> World:
-        """Join the group that the launcher made."""
+        """Join the group that the launcher made, and notice from now on when one of it is lost."""
         from .group import join
+        from .watch import Watch
 
         self.group = join()
+        self.watch = Watch(self.group)
         return self.group
 
     @hookimpl
@@ -55,13 +59,11 @@ class Ddp(Plugin):
 
     @hookimpl
     def on_train_start(self, run: Any) -> None:
-        """Start from the main process's parameters everywhere, and notice from now on when a process is lost."""
+        """Start from the main process's parameters everywhere."""
         from .parameters import broadcast
-        from .watch import Watch
 
-        broadcast(run.task.model.get_parameters())
+        broadcast(self.group, run.task.model.get_parameters())
         self.verify(run, "at the start")
-        self.watch = Watch(self.group)
 
     @hookimpl
     def on_checkpoint(self, run: Any, path: Path) -> None:
@@ -75,7 +77,12 @@ class Ddp(Plugin):
         if self.cfg.verify:
             verify(self.group, run.task.model.get_parameters(), when)
 
+    @hookimpl
+    def on_exception(self) -> None:
+        """Remember it for the last word."""
+        self.failed = True
+
     def close(self) -> None:
-        """Leave, so that the others do not take it for a death."""
+        """Leave, and say whether an error is the reason."""
         if hasattr(self, "watch"):
-            self.watch.close()
+            self.watch.close(self.failed)

@@ -30,7 +30,7 @@ PIECE = 1 << 22
 """Numbers sent at once: one graph serves parameters of every shape."""
 
 
-def broadcast(params: Iterable[Any]) -> None:
+def broadcast(group: Group, params: Iterable[Any]) -> None:
     """Overwrite every parameter by the main process's, bit for bit."""
     cell = Broadcast()
     for bundle in bundles(params):
@@ -42,7 +42,7 @@ def broadcast(params: Iterable[Any]) -> None:
             words.view(np.uint8)[: piece.size] = piece
             sent += cell(ms.Tensor(words)).asnumpy().view(np.uint8)[: piece.size].tobytes()
         place = 0
-        for param in bundle:
+        for param in () if group.is_main else bundle:
             old = param.asnumpy()
             new = np.frombuffer(sent, old.dtype, old.size, place).reshape(old.shape)
             param.set_data(ms.Tensor(new.copy()))

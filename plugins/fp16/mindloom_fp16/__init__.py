@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from mindloom.precision import Precision
 
 PARAM, AMP = "param", "amp"
+KEEP = "plugins.fp16.keep_float32"
 
 
 class Fp16(Plugin):
@@ -37,6 +40,13 @@ class Fp16(Plugin):
         for key, low in (("loss_scale", 1), ("patience", 1), ("max_skipped", 1)):
             if cfg[key] < low:
                 raise UserError(f"fp16 {key} must be at least {low}, not {cfg[key]:g}", setting=f"plugins.fp16.{key}")
+        for pattern in cfg.keep_float32:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise UserError(
+                    f"fp16 keep_float32: {pattern!r} is not a regular expression: {error}", setting=KEEP
+                ) from None
 
     @hookimpl
     def make_precision(self, run: Any) -> Precision:
@@ -45,6 +55,7 @@ class Fp16(Plugin):
 
         refuse_half(run.task.model)
         keep = tuple(self.cfg.keep_float32)
+        refuse_idle(keep, [name for name, _ in run.task.model.parameters_and_names()])
         run.log.info(
             "float32 is kept where a name matches: %s", "  ".join([*run.task.keep_float32, *keep]) or "nothing"
         )
@@ -86,3 +97,14 @@ def refuse_half(model: Any) -> None:
                 f"the weights are float16 already ({param.name}), so there is nothing for fp16 to lower: "
                 "switch it off with --plugins no:fp16"
             )
+
+
+def refuse_idle(patterns: Sequence[str], names: Sequence[str]) -> None:
+    """A pattern that matches nothing is a typing error: what it was meant to keep would be lowered in silence.
+
+    Raises:
+        UserError: there is one.
+    """
+    for pattern in patterns:
+        if not any(re.search(pattern, name) for name in names):
+            raise UserError(f"fp16 keep_float32: no parameter's name matches {pattern!r}", setting=KEEP)

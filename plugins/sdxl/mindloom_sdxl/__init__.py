@@ -67,10 +67,9 @@ class Sdxl(Plugin):
         """Build the model; without weights to load, say so."""
         from .task import SdxlTask
 
-        if not run.cfg.weight and not run.cfg.resume:
+        if not (run.dry or run.cfg.weight or run.cfg.resume):
             run.log.warning("sdxl: no weights were given (--weight), so training starts from random ones")
-        # A resumed run fills the parameters late, after others have looked at them.
-        return SdxlTask(self.cfg, weights_follow=bool(run.cfg.weight) and not run.cfg.resume)
+        return SdxlTask(self.cfg, run.dry)
 
 
 def choose(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -20,6 +20,7 @@ from mindloom_sdxl.schedule import alphas_cumprod
 from mindloom_sdxl.task import SdxlTask
 from mindloom_sdxl.tokens import TINY_ASSETS
 from mindspore import nn
+from mindspore.nn.utils import no_init_parameters
 from PIL import Image
 
 # The same structure as tiny, but shallow: it compiles in seconds.
@@ -161,14 +162,15 @@ def test_unconditional_half_is_what_training_taught(changes: dict[str, Any], zer
 
 def test_weights_written_by_one_task_are_read_by_another_that_drew_none(task: SdxlTask, tmp_path: Path) -> None:
     task.save_weights(tmp_path / "weights.safetensors")
-    other = SdxlTask(settings(), weights_follow=True)
+    with no_init_parameters():
+        other = SdxlTask(settings())
     other.load_weights(tmp_path / "weights.safetensors")
     for ours, theirs in zip(task.model.get_parameters(), other.model.get_parameters(), strict=True):
         np.testing.assert_array_equal(ours.asnumpy(), theirs.asnumpy())
 
 
 def test_plugin_warns_when_it_starts_from_random_weights(caplog: pytest.LogCaptureFixture) -> None:
-    run: Any = SimpleNamespace(cfg=SimpleNamespace(weight="", resume=""), log=logging.getLogger("test"))
+    run: Any = SimpleNamespace(cfg=SimpleNamespace(weight="", resume=""), log=logging.getLogger("test"), dry=False)
     assert isinstance(Sdxl(settings()).make_task(run), SdxlTask)
     assert "random" in caplog.text
 
@@ -177,3 +179,10 @@ def test_vocabulary_larger_than_the_models_is_refused(monkeypatch: pytest.Monkey
     monkeypatch.setitem(PRESETS, "micro", replace(MICRO, clip_l=replace(MICRO.clip_l, vocabulary=1000)))
     with pytest.raises(UserError, match="1024 tokens"):
         SdxlTask(settings())
+
+
+def test_the_example_is_shaped_like_a_row_and_needs_no_vocabulary(task: SdxlTask) -> None:
+    row = task.transform({"image": Image.new("RGB", (70, 64)), "caption": "a red circle"}, draw_for(0))
+    example = SdxlTask(settings(tokenizer="/nowhere"), dry=True).example()
+    assert list(example) == list(row) == list(task.columns)
+    assert [(x.shape, x.dtype) for x in example.values()] == [(x.shape, x.dtype) for x in row.values()]

@@ -8,6 +8,7 @@ from typing import Any
 
 import mindspore as ms
 import numpy as np
+from mindloom.ending import ending
 from mindloom.step import StepResult
 from mindspore import nn
 
@@ -47,10 +48,10 @@ def looped(run: Any, step: nn.Cell, dataset: Any, size: int) -> Iterator[StepRes
     """Dispatch the steps that are left, ``size`` at a time."""
     loop = Loop(step)
     loop.set_train()
-    batches = dataset.batches(run.step, run.last_step)
-    for first, last in chunks(run.step, run.last_step, size):
-        taken = list(islice(batches, last - first))
-        lrs = [run.schedule(batch.step) for batch in taken]
-        columns = [stacked(list(column), size) for column in zip(*(batch.columns for batch in taken), strict=True)]
-        outputs = loop(ms.Tensor(len(taken), ms.int32), stacked([np.float32(lr) for lr in lrs], size), *columns)
-        yield StepResult(len(taken), lrs[-1], dict(zip(step.outputs, outputs, strict=True)))
+    with ending(dataset.batches(run.step, run.last_step)) as batches:
+        for first, last in chunks(run.step, run.last_step, size):
+            taken = list(islice(batches, last - first))
+            lrs = [run.schedule(batch.step) for batch in taken]
+            columns = [stacked(list(column), size) for column in zip(*(batch.columns for batch in taken), strict=True)]
+            outputs = loop(ms.Tensor(len(taken), ms.int32), stacked([np.float32(lr) for lr in lrs], size), *columns)
+            yield StepResult(len(taken), lrs[-1], dict(zip(step.outputs, outputs, strict=True)))

@@ -29,7 +29,7 @@ class Rows:
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
         for batch in self.dataset.batches(self.first, self.last):
-            yield (np.float32(self.run.schedule(batch.step)), *batch.columns)
+            yield (np.asarray(self.run.schedule(batch.step), np.float32), *batch.columns)
 
 
 def queued(run: Any, step: nn.Cell, dataset: Any, size: int, queue: int) -> Iterator[StepResult]:

@@ -11,7 +11,8 @@ from mindloom.schema import setting
 from omegaconf import OmegaConf
 
 if TYPE_CHECKING:
-    from mindloom.run import Record, Run
+    from mindloom.records import Record
+    from mindloom.run import Run
     from omegaconf import DictConfig
 
     from .events import EventFile

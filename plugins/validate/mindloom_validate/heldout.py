@@ -13,7 +13,7 @@ from mindloom.plan import Plan
 
 if TYPE_CHECKING:
     from mindloom.formats import Source
-    from mindloom.pipeline import Row
+    from mindloom.loader import Row
     from mindloom.task import Task
     from mindspore import nn
 

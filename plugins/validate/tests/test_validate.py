@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from mindloom import Plugin, UserError, hookimpl
-from mindloom.run import Record, Run
+from mindloom.records import Record
+from mindloom.run import Run
 from mindloom.testing import Fitted, Numbers, Shelf, fit
 from mindloom_validate import Validate
 from PIL import Image

@@ -2,8 +2,8 @@
 
     python tools/draw_shapes.py data/shapes --count 160 --theme demo --holdout 32
 
-Theme `base` is what the tiny base model was trained on; theme `demo` holds shapes, colours and a pattern that it has
-never seen, plus some known ones so that fine-tuning does not forget them. The same seed always gives the same bytes.
+Theme `base` is what the tiny base model was trained on; theme `demo` holds shapes that it has never
+seen, plus some known ones so that fine-tuning does not forget them. The same seed always gives the same bytes.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ BACKGROUNDS: dict[str, Colour] = {
     "navy": (22, 36, 92),
 }  # fmt: skip
 SIZES: dict[str, tuple[float, float]] = {"small": (0.15, 0.19), "": (0.24, 0.28), "large": (0.34, 0.39)}
+DEMO_BACKGROUNDS = ("light", "dark", "navy")
+DEMO_SIZES = ("", "large")
 PATTERNS = ("striped",)
 # Pairs that a reader could not tell apart are never drawn.
 TOO_CLOSE = {("white", "light"), ("blue", "navy"), ("brown", "dark"), ("brown", "sand"), ("yellow", "sand")}
@@ -66,19 +68,28 @@ def pick(rng: np.random.Generator, names: tuple[str, ...]) -> str:
 
 
 def choose_scene(rng: np.random.Generator, theme: str) -> Scene:
-    """`base`: known shape and colour. `demo`: 80 % with an unseen shape, colour or pattern, 20 % known."""
+    """`base`: what the base model learns. `demo`: 80 % with an unseen shape, 20 % known. `varied`: anything.
+
+    `demo` keeps to a few backgrounds and to sizes that show the shape well, because a few minutes of fine-tuning are to
+    teach it.
+    """
     colours, shapes = BASE_COLOURS, tuple(BASE_SHAPES)
+    backgrounds, sizes = tuple(BACKGROUNDS), tuple(SIZES)
     pattern = ""
     if theme == "demo":
+        kind = rng.random()
+        shapes = DEMO_SHAPES if kind < 0.8 else BASE_SHAPES
+        backgrounds, sizes = DEMO_BACKGROUNDS, DEMO_SIZES
+    elif theme == "varied":
         kind = rng.random()
         shapes = DEMO_SHAPES if kind < 0.5 else BASE_SHAPES
         colours = DEMO_COLOURS if 0.3 <= kind < 0.7 else BASE_COLOURS
         pattern = "striped" if 0.7 <= kind < 0.8 else ""
     while True:
         scene = Scene(
-            pick(rng, tuple(shapes)), pick(rng, tuple(colours)), pick(rng, tuple(BACKGROUNDS)),
+            pick(rng, tuple(shapes)), pick(rng, tuple(colours)), pick(rng, backgrounds),
             # Stripes need room: a small shape would hold only one.
-            "large" if pattern else pick(rng, tuple(SIZES)), pattern,
+            "large" if pattern else pick(rng, sizes), pattern,
         )  # fmt: skip
         if (scene.colour, scene.background) not in TOO_CLOSE:
             return scene

@@ -51,7 +51,7 @@ def varied_pictures(work: Path, count: int, seed: int) -> np.ndarray:
         squares = []
         for index in range(count):
             rng = np.random.default_rng([seed, 3, index])
-            scene = choose_scene(rng, "demo" if index % 2 else "base")
+            scene = choose_scene(rng, "varied" if index % 2 else "base")
             ground, fill = any_colour(rng), any_colour(rng)
             if index % 4 < 2:
                 ground = BACKGROUNDS[scene.background]

@@ -34,7 +34,7 @@ class Checkpointer(Protocol):
         ...
 
     def find(self, what: str, root: Path) -> Path:
-        """Resolve ``--resume``: ``latest`` below ``root``, or a checkpoint or run folder.
+        """Resolve ``--resume``: ``latest`` or a step's number below ``root``, or a checkpoint or run folder.
 
         Raises:
             UserError: there is none, or it is incomplete.

@@ -65,7 +65,7 @@ class Config:
     gradient_accumulation_steps: int = setting(1, "forward passes summed into one optimizer step")
     seed: int = setting(42, "fixes order, crops, noise and initial weights")
     weight: str = setting("", "weights to start from, in the task's own format; empty trains from random weights")
-    resume: str = setting("", "latest, or a checkpoint or run folder")
+    resume: str = setting("", "latest, the number of a step, or a checkpoint or run folder")
     save_path: str = setting("runs", "where run folders are made")
     save_path_with_time: bool = setting(True, "a new folder named by date and time for each run, or save_path itself")
     log_interval: int = interval(10, "steps between logged records")

@@ -147,11 +147,13 @@ class Store:
         return found[-1].path if found else None
 
     def find(self, what: str, root: Path) -> Path:
-        """Resolve ``latest`` below ``root``, or the path of a checkpoint folder or of a folder with runs.
+        """Resolve ``latest`` or a step's number below ``root``, or the path of a checkpoint or of a folder with runs.
 
         Raises:
             UserError: there is none, or the named one is incomplete.
         """
+        if what.isdecimal():
+            return self._of_step(int(what), root)
         path = root if what == "latest" else Path(what).expanduser().resolve()
         if not path.is_dir():
             hint = "name its folder; weights alone go with --weight" if path.is_file() else "check the path"
@@ -163,6 +165,18 @@ class Store:
             raise UserError(f"there is no complete checkpoint in {path}: check the path", setting="resume")
         self._warn_of_newer(read_entry(found))
         return found
+
+    def _of_step(self, step: int, root: Path) -> Path:
+        """The newest complete checkpoint of one step."""
+        every = entries([root / FOLDER, *root.glob(f"*/{FOLDER}")])
+        found = [entry.path for entry in every if entry.meta["step"] == step]
+        if not found:
+            steps = ", ".join(map(str, sorted({entry.meta["step"] for entry in every})))
+            raise UserError(
+                f"there is no complete checkpoint of step {step} in {root}: there are {steps or 'none at all'}",
+                setting="resume",
+            )
+        return found[-1]
 
     def _checked(self, path: Path) -> Path:
         try:

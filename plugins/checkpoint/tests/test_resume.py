@@ -148,3 +148,11 @@ def test_the_flags_of_the_recipe_are_declared() -> None:
 
     flags = dict(discover()["checkpoint"].flags)
     assert flags == {"save_ckpt_interval": "checkpoint:every", "max_num_ckpt": "checkpoint:keep"}
+
+
+def test_a_run_may_go_on_from_a_step_that_is_named(run_toy: Run) -> None:
+    whole = run_toy(steps=6, every=2)
+    again = run_toy(steps=6, every=2, resume="2")
+    assert again.losses == whole.losses[2:]
+    with pytest.raises(UserError, match=r"no complete checkpoint of step 3 in .*: there are 2, 4, 6"):
+        run_toy(steps=8, resume="3")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Iterable
 from typing import Any
@@ -13,6 +14,8 @@ from mindspore import nn
 from mindspore import ops as P
 
 from .group import Group
+
+LOG = logging.getLogger("mindloom")
 
 
 class Broadcast(nn.Cell):
@@ -85,3 +88,4 @@ def verify(group: Group, params: Iterable[Any], when: str) -> None:
             f"the parameters of process {', '.join(different)} differ from those of process 0 {when}: "
             "its device or memory may be faulty; resume from an earlier checkpoint"
         )
+    LOG.info("all %d processes have equal parameters %s", group.size, when)

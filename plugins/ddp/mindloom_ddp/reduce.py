@@ -6,6 +6,13 @@ import mindspore as ms
 from mindspore import nn
 from mindspore import ops as P
 
+mean = P.MultitypeFuncGraph("mean")
+
+
+@mean.register("Number", "Function", "Tensor")
+def _mean(share: float, reduce: P.AllReduce, tensor: ms.Tensor) -> ms.Tensor:
+    return reduce(tensor) * share
+
 
 class Mean(nn.Cell):
     """Tensors -> their means over the group, each in its own dtype.
@@ -18,7 +25,9 @@ class Mean(nn.Cell):
         super().__init__()
         self.share = 1.0 / size
         groups = [1 + place * fusion // max(1, gradients) if fusion else 0 for place in range(gradients + 1)]
-        self.reduces = [self.reduce(min(group, fusion)) for group in groups]
+        self.reduces = tuple(self.reduce(min(group, fusion)) for group in groups)
+        # A loop over 1680 gradients would nest deeper than the compiler allows; a map does not.
+        self.each, self.partial = P.HyperMap(), P.Partial()
 
     @staticmethod
     def reduce(group: int) -> P.AllReduce:
@@ -28,7 +37,4 @@ class Mean(nn.Cell):
         return operator
 
     def construct(self, tensors: tuple[ms.Tensor, ...]) -> tuple[ms.Tensor, ...]:
-        means = []
-        for place in range(len(tensors)):
-            means.append(self.reduces[place](tensors[place]) * self.share)
-        return tuple(means)
+        return self.each(self.partial(mean, self.share), self.reduces, tensors)

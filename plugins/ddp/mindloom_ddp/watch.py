@@ -85,9 +85,7 @@ class Watch:
                 self._introduce(host, port, token)
         except OSError as error:
             # A firewall between machines, for example: MindSpore's heartbeat has to do then.
-            LOG.warning(
-                "ddp cannot watch all processes (%s:%s: %s): the loss of one shows late", host, port, error
-            )
+            LOG.warning("ddp cannot watch all processes (%s:%s: %s): the loss of one shows late", host, port, error)
         for rank, peer in self.peers.items():
             threading.Thread(target=self._listen, args=(rank, peer), daemon=True).start()
 

@@ -13,7 +13,7 @@ import mindspore as ms
 import numpy as np
 from mindloom import Plugin, TrainingError, hookimpl
 from mindloom.checkpoint import Snapshot
-from mindloom.testing import Fitted, Recorder, Shelf, fit
+from mindloom.testing import Fitted, Shelf, fit
 from mindloom_ddp import Ddp
 
 
@@ -63,31 +63,29 @@ class Differ(Plugin):
         return step
 
 
-class Spoil(Plugin):
-    """Changes a weight of one process after step 3."""
+def fill(bias: ms.Parameter, value: float) -> None:
+    """Overwrite a parameter behind the trainer's back."""
+    bias.set_data(ms.Tensor(np.full(bias.shape, value, np.float32)))
 
-    rank, value = 1, 0.25
+
+class Spoil(Plugin):
+    """Another weight on process 1 after step 3, as a faulty memory would."""
 
     @hookimpl
     def on_step_end(self, run: Any) -> None:
         """Change it."""
-        if run.step == 3 and run.world.rank == self.rank:
-            bias = run.task.model.bias
-            bias.set_data(ms.Tensor(np.full(bias.shape, self.value, np.float32)))
-            run.task.model.bias.asnumpy()
+        if run.step == 3 and run.world.rank == 1:
+            fill(run.task.model.bias, 0.25)
 
 
-class Poison(Spoil):
-    """The main process has NaN when step 4 is to be saved."""
-
-    rank = 0
+class Poison(Plugin):
+    """NaN on the main process when step 4 is about to be saved."""
 
     @hookimpl
     def on_step_end(self, run: Any) -> None:
-        """After all processes did their step, one of them goes bad."""
+        """Change it."""
         if run.step == 4 and run.world.is_main:
-            bias = run.task.model.bias
-            bias.set_data(ms.Tensor(np.full(bias.shape, np.nan, np.float32)))
+            fill(run.task.model.bias, np.nan)
 
 
 PLUGINS = {"ddp": Ddp, "disk": Disk, "differ": Differ, "spoil": Spoil, "poison": Poison}
@@ -122,5 +120,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    assert Recorder.ranks == "all"
     sys.exit(main(Path(sys.argv[1])))

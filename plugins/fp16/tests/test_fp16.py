@@ -180,9 +180,10 @@ def test_scale_and_counts_survive_a_resume_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_too_many_skipped_steps_stop_the_run_and_say_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"3 steps in a row overflowed float16 .*scale 128 at step 3.*mode=amp") as e:
+    message = r"3 steps in a row overflowed float16 .*scale 128 at step 3.*mode=amp"
+    with pytest.raises(TrainingError, match=message) as caught:
         train(tmp_path, plugins={"blast": Always}, sections={"fp16": {"max_skipped": 3}}, steps=9)
-    assert e.value.exit_code == 1
+    assert caught.value.exit_code == 1
 
 
 class HalfToy(Plugin):

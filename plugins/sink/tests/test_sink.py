@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,6 @@ def test_a_checkpoint_may_be_resumed_with_and_without_a_sink(plain: Fitted, tmp_
 class Every(Plugin):
     """Asks for checkpoints."""
 
-    from dataclasses import dataclass
-
     @dataclass
     class Config:
         every: int = interval(4, "steps between checkpoints")
@@ -139,9 +138,7 @@ def test_intervals_that_fall_inside_a_dispatch_are_refused_by_name(tmp_path: Pat
         (2, {"device": {"mode": "pynative"}}, "sink needs graph mode: set device.mode=graph or switch sink off"),
     ],
 )
-def test_what_cannot_work_is_refused_in_one_line(
-    size: int, more: dict[str, Any], message: str, tmp_path: Path
-) -> None:
+def test_what_cannot_work_is_refused_in_one_line(size: int, more: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         train(tmp_path, "bad", size, **more)
     assert "\n" not in str(caught.value)

@@ -71,6 +71,7 @@ def run(layers: Layers, available: Mapping[str, Found], as_json: bool = False) -
         UserError: a setting is wrong, or a check cannot do what it asks for.
         TrainingError: the step does not compile.
     """
+    os.environ.setdefault("GLOG_v", "4")  # what MindSpore would log of an error is told in one line
     classes = load_plugins(layers, available)
     joining = [name for name, found in classes.items() if hasattr(found, "make_world")]
     if joining:
@@ -91,7 +92,6 @@ def check(cfg: DictConfig, registry: Registry) -> Report:
     """Build the step as for training, but empty, and compile it for ``device.target``."""
     if cfg.device.mode != "graph":
         raise UserError("only a graph can be checked: set device.mode=graph", setting="device.mode")
-    os.environ.setdefault("GLOG_v", "4")  # what MindSpore would log of an error is told in one line
     from mindspore.nn.utils import no_init_parameters
 
     from .build import alter_model, make_step, make_task

@@ -23,7 +23,8 @@ LAST = "NPUGetFloatStatus"
 """The operator at the end of every probe: the front end knows it, no CPU has it, and it costs eight numbers."""
 
 REFUSED = re.compile(r"Unsupported op \[(\w+)\] on CPU")
-GRAPH = "validate"
+STAGES = "MS_DEV_DUMP_IR_PASSES"
+GRAPH = "_validate"
 """The compiler's stage that dumps the graph: the front end's last one, after all optimisation."""
 
 COUNT = re.compile(r"Total number of cnodes: (\d+)")
@@ -89,17 +90,18 @@ def batch(run: Run) -> list[np.ndarray]:
 @contextmanager
 def dumping(folder: Path) -> Iterator[None]:
     """Let the compiler write the graph of one stage, and what it has to say about errors, into a folder."""
-    wanted = {"MS_DEV_SAVE_GRAPHS": "1", "MS_DEV_DUMP_IR_PASSES": GRAPH, "MS_DEV_SAVE_GRAPHS_PATH": str(folder)}
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
+    stages = os.environ.get(STAGES)
+    os.environ[STAGES] = GRAPH
+    # Not by its environment variable, which is read once, when a process compiles first.
+    ms.set_context(save_graphs=1, save_graphs_path=str(folder))
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        ms.set_context(save_graphs=0, save_graphs_path=".")
+        if stages is None:
+            del os.environ[STAGES]
+        else:
+            os.environ[STAGES] = stages
 
 
 def read(folder: Path) -> Graph:

@@ -100,7 +100,8 @@ def main(folder: Path) -> int:
     """Run the jobs; an error ends those that do not expect one."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     rank = os.environ["RANK_ID"]
-    (folder / f"pid.{rank}").write_text(str(os.getpid()))
+    if os.environ["MS_ROLE"] == "MS_WORKER":  # msrun starts this script as its scheduler too, which stays in init()
+        (folder / f"pid.{rank}").write_text(str(os.getpid()))
     code = 0
     for job in json.loads((folder / "jobs.json").read_text()):
         place = folder / job["folder"]

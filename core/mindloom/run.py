@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,6 +117,9 @@ class Run:
             self.stop_reason = self.stop_wish
         elif together and self.world.any(bool(self.stop_wish)):
             self.stop_reason = self.stop_wish or "another process stopped"
+            # One signal to the job reaches its processes at different moments; they end with one exit code all the same.
+            if self.world.any(bool(self.signal)):
+                self.signal = self.signal or signal.SIGTERM
 
     def request_checkpoint(self, by: str) -> None:
         """Save once all observers of the current dispatch are done."""

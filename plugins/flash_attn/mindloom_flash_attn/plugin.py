@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mindloom import Plugin, hookimpl
-from mindloom.edits import CellEdit
 from mindloom.schema import setting
 
 if TYPE_CHECKING:
+    from mindloom.edits import CellEdit
     from mindloom.run import Run
     from mindspore import nn
 
@@ -38,6 +38,8 @@ class FlashAttn(Plugin):
         return [self._chunked()]
 
     def _native(self, run: Run) -> CellEdit:
+        from mindloom.edits import CellEdit
+
         from .compile import KernelUnavailableError, library
 
         try:
@@ -54,6 +56,8 @@ class FlashAttn(Plugin):
         return CellEdit(is_attention, build, f"memory linear in tokens, C++ kernel {path}")
 
     def _chunked(self) -> CellEdit:
+        from mindloom.edits import CellEdit
+
         from .chunked import CHUNK, ChunkedAttention
 
         def build(name: str, cell: Any) -> nn.Cell:
@@ -62,6 +66,8 @@ class FlashAttn(Plugin):
         return CellEdit(is_attention, build, f"scores of {CHUNK} queries at a time")
 
     def _ascend(self, run: Run, model: nn.Cell) -> CellEdit:
+        from mindloom.edits import CellEdit
+
         from .ascend import AscendAttention, limit
 
         def match(name: str, cell: Any) -> bool:

@@ -44,7 +44,7 @@ $(DEMO_DATA)/.drawn: tools/draw_shapes.py | $(VENV)/.run-ready
 demo: $(VENV)/.run-ready $(DEMO_DATA)/.drawn
 	$(BIN)/python train.py --config configs/demo.yaml
 
-test: $(VENV)/.test-ready
+test: lint
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.test-ready

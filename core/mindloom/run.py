@@ -117,7 +117,7 @@ class Run:
             self.stop_reason = self.stop_wish
         elif together and self.world.any(bool(self.stop_wish)):
             self.stop_reason = self.stop_wish or "another process stopped"
-            # One signal to the job reaches its processes at different moments; they end with one exit code all the same.
+            # One signal to the job reaches its processes at different moments; their exit codes are equal all the same.
             if self.world.any(bool(self.signal)):
                 self.signal = self.signal or signal.SIGTERM
 

@@ -122,3 +122,24 @@ def test_a_second_ctrl_c_ends_the_run_at_once(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path, [Impatient])
+
+
+class Spoilt(Plugin):
+    """Data that turn out to be unusable after the second step."""
+
+    @hookimpl(wrapper=True)
+    def make_stepper(self):  # type: ignore[no-untyped-def]
+        stepper = yield
+        return self.spoil(stepper)
+
+    def spoil(self, stepper):  # type: ignore[no-untyped-def]
+        yield next(stepper)
+        yield next(stepper)
+        raise UserError("too many samples are broken")
+
+
+def test_steps_done_before_the_data_turned_out_to_be_unusable_are_saved(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="too many"):
+        fit(tmp_path, {"shelf": Shelf, "spoilt": Spoilt}, steps=6)
+    kept = Shelf.kept[tmp_path / "run" / "step-00000002"]
+    assert kept.meta["step"] == 2

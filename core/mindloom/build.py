@@ -139,7 +139,7 @@ def report(run: Run) -> None:
     trained = sum(param.size for param in params if param.requires_grad)
     run.log.info("%s of %s parameters train", _millions(trained), _millions(sum(param.size for param in params)))
     run.log.info(
-        "%d samples, %d in each step, %d steps to go (%.1f epochs)",
+        "%d samples, %d in each step, steps to go: %d (%.1f epochs)",
         run.dataset.samples,
         run.global_batch,
         run.last_step - run.step,

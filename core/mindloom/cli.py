@@ -67,6 +67,8 @@ def train(arguments: dict[str, Any], available: dict[str, Found]) -> int:
     if arguments["list_plugins"]:
         return list_plugins(arguments, available)
     with locating_settings(arguments, available) as layers:
+        if not (layers.enabled or layers.values):
+            raise UserError("nothing to do: give --config FILE, such as configs/demo.yaml, or --plugins (see --help)")
         from .session import run
 
         return run(layers, available)

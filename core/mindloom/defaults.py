@@ -33,7 +33,7 @@ class Defaults:
         except (RuntimeError, ValueError, TypeError) as error:
             # A process that has computed already cannot choose again, but may go on with the same device.
             if ms.get_context("device_target") != want.target:
-                reason = " ".join(str(error).split())[:150]
+                reason = " ".join(str(error).split())[:400]
                 raise UserError(
                     f"this MindSpore {ms.__version__} cannot use {want.target}: {reason}", setting="device.target"
                 ) from error

@@ -40,7 +40,8 @@ class Broken:
             self.log.warning("skipped broken sample %s (%d so far): %s", sample, len(self.reasons), reason)
             if len(self.reasons) > self.allowed:
                 raise UserError(
-                    f"{len(self.reasons)} samples are broken, more than allowed, the last one {sample} ({reason}): "
+                    f"{len(self.reasons)} samples are broken, more than the {self.allowed} allowed, "
+                    f"the last one {sample} ({reason}): "
                     "repair the data or raise data.max_broken",
                     setting="data.max_broken",
                 )

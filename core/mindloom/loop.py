@@ -10,6 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from .blame import blaming
+from .errors import UserError
 from .snapshots import capture
 
 if TYPE_CHECKING:
@@ -31,10 +32,23 @@ def train(run: Run, built: Built) -> None:
         emit(run, run.flush())
         run.agree_to_stop(together=True)  # before minutes go into compiling
         if not run.finished:
-            dispatch_all(run, built, listen)
+            try:
+                dispatch_all(run, built, listen)
+            except UserError:
+                _keep(run, built)
+                raise
         save(run, built)
         run.plugins.call("on_train_end", run=run)
         emit(run, run.flush())
+
+
+def _keep(run: Run, built: Built) -> None:
+    """Save the steps done before the data turned out to be unusable: they are sound.
+
+    Not so after another failure, which may have come in the midst of a step; and several processes may fail apart.
+    """
+    if run.world.size == 1 and run.step > run.first_step:
+        save(run, built)
 
 
 def dispatch_all(run: Run, built: Built, listen: Callable[[], None]) -> None:

@@ -111,8 +111,8 @@ def execute(cfg: DictConfig, registry: Registry) -> int:
                 folder.open()  # before anything slow: a place that cannot be written is refused at once
                 if resume_from is None:
                     folder.write_config(cfg)
-            LOG.info("run folder: %s (%s)", this.path, this.device.name)
             built = build_run(this, resume_from)
+            LOG.info("run folder: %s (%s)", this.path, this.device.name)
             if this.world.is_main and resume_from is not None:
                 folder.write_config(cfg, resumed_at=this.step)
             with ending(built.stepper):

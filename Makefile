@@ -15,7 +15,7 @@ INSTALL_PLUGINS := $(PIP) --no-build-isolation $(PLUGINS:%=--editable %)
 help:
 	@echo "make demo   fine-tune a tiny Stable Diffusion XL on drawn shapes, in a few minutes on two cores"
 	@echo "make test   run every test, and the linters"
-	@echo "make base   train the tiny base model from scratch again (under 40 minutes on two cores)"
+	@echo "make base   train the tiny base model from scratch again (about 40 minutes on two cores)"
 	@echo "make clean  remove the virtual environment, drawn data and runs"
 
 $(BIN)/python:

@@ -43,7 +43,7 @@ class Seeing(Task):
         self.model = self.loss = Model()
 
     def transform(self, sample, draw):
-        pixels = np.asarray(sample["image"], np.float32)[:, :, 0]
+        pixels = sample["image"].pixels()[:, :, 0].astype(np.float32)
         assert pixels.shape == (64, 64) and sample["caption"]
         return {"x": pixels}
 

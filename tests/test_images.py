@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mindloom.images import decode
+from mindloom.images import PillowPicture, decode, decoder, size_of
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 LIMIT = 10_000_000
 RED, GREEN = (255, 0, 0), (0, 255, 0)
@@ -168,3 +169,68 @@ def test_threads_may_decode_at_once_and_leave_the_warning_filters_alone() -> Non
         sizes = set(pool.map(lambda _: decode(data, LIMIT).size, range(200)))
     assert sizes == {(40, 20)}
     assert warnings.filters == before
+
+
+def test_the_picture_of_the_decoder_is_the_decoded_image() -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 41, 3), np.uint8))
+    picture = decoder("pillow", LIMIT)(saved(noise, "PNG"))
+    assert (picture.width, picture.height) == (41, 30)
+    np.testing.assert_array_equal(picture.pixels(), np.asarray(noise))
+    np.testing.assert_array_equal(picture.resize(20, 17), np.asarray(noise.resize((20, 17), Image.Resampling.BICUBIC)))
+    with pytest.raises(ValueError, match="not a readable picture"):
+        decoder("pillow", LIMIT)(b"no picture")
+
+
+def test_an_image_of_any_mode_is_a_picture() -> None:
+    picture = PillowPicture(Image.new("LA", (3, 2), (9, 0)))
+    assert picture.pixels().shape == (2, 3, 3)
+    assert (picture.pixels() == 255).all()
+
+
+def sized() -> dict[str, bytes]:
+    """Pictures whose size is told in different ways."""
+    exif, meta = Image.Exif(), PngInfo()
+    exif[0x0112] = 6
+    meta.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="8"/>')
+    exotic = Image.Exif()
+    exotic[0x0112] = 99
+    plain, behind = saved(halves(), "PNG"), saved(halves(), "PNG", exif=exif)
+    start = behind.index(b"eXIf") - 4
+    chunk = behind[start : start + 12 + int.from_bytes(behind[start : start + 4], "big")]
+    return {
+        "JPEG": saved(halves(), "JPEG"),
+        "JPEG, turned": saved(halves(), "JPEG", exif=exif),
+        "JPEG, orientation 99": saved(halves(), "JPEG", exif=exotic),
+        "PNG": plain,
+        "PNG, turned": behind,
+        "PNG, turned behind its pixels": plain[:-12] + chunk + plain[-12:],
+        "PNG, turned by XMP": saved(halves(), "PNG", pnginfo=meta),
+        "WebP, turned": saved(halves(), "WEBP", exif=exif),
+        "TIFF": saved(halves(), "TIFF"),
+        "TIFF, turned": saved(halves(), "TIFF", exif=exif),
+        "GIF": saved(halves(), "GIF"),
+    }
+
+
+@pytest.mark.parametrize("name", list(sized()))
+def test_the_size_in_the_header_is_the_size_of_the_decoded_picture(name: str) -> None:
+    data = sized()[name]
+    assert size_of(data, LIMIT) == decode(data, LIMIT).size == ((20, 40) if "turned" in name else (40, 20))
+    assert size_of(io.BytesIO(data), LIMIT) == size_of(data, LIMIT)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_size_is_read_without_decoding(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = saved(Image.fromarray(np.random.default_rng(0).integers(0, 256, (99, 98, 3), np.uint8)), kind)
+    opened = type(Image.open(io.BytesIO(data)))
+    monkeypatch.setattr(opened, "load", lambda self: pytest.fail("decoded"))
+    assert size_of(data, LIMIT) == (98, 99)
+    if kind != "WEBP":  # libwebp wants the whole file before it says anything
+        assert size_of(data[: len(data) // 2], LIMIT) == (98, 99)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("data", [b"", b"not a picture", saved(Image.new("1", (10_000, 10_000)), "PNG")])
+def test_what_cannot_be_decoded_has_no_size(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"not a readable picture|10000x10000 pixels are more than data\.max_pixels"):
+        size_of(data, LIMIT)

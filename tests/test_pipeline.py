@@ -16,6 +16,8 @@ from mindloom.config import build
 from mindloom.formats import Source
 from mindloom.layers import Layers
 from mindloom.pipeline import Batch, Pipeline
+from mindloom.plan import Plan
+from mindloom.quarantine import Quarantine
 from mindloom.testing import Numbers
 from mindloom.world import World
 
@@ -49,6 +51,7 @@ def pipeline(
     size: int = 1,
     step: int = 0,
     position: int | None = None,
+    folder: Path | None = None,
     **settings: Any,
 ) -> Pipeline:
     """A pipeline over 20 samples as one process of a run that starts at ``step`` sees it."""
@@ -58,6 +61,7 @@ def pipeline(
     batch = cfg.per_batch_size * cfg.gradient_accumulation_steps * size
     run: Any = SimpleNamespace(
         cfg=cfg,
+        path=folder,
         log=logging.getLogger("mindloom"),
         world=World(rank, size),
         task=Identify(),
@@ -65,7 +69,8 @@ def pipeline(
         first_position=step * batch if position is None else position,
         global_batch=batch,
     )
-    return Pipeline(run, Numbers(source) if isinstance(source, int) else source)
+    found = Numbers(source) if isinstance(source, int) else source
+    return Pipeline(run, found, len(found), lambda: Plan(len(found), cfg.seed, cfg.data.shuffle))
 
 
 def numbers(batch: Batch) -> list[int]:
@@ -170,7 +175,8 @@ def test_broken_samples_give_way_to_the_next_good_one_and_are_counted_once(
             epoch = order[place // 20 * 20 : (place // 20 + 1) * 20]
             later = [epoch[(place % 20 + k) % 20] for k in range(20)]
             assert replaced[place] == next(n for n in later if n not in (3, 4))
-    assert len(pipe.broken.reasons) == 2
+    assert pipe.quarantine
+    assert len(pipe.quarantine.reasons) == 2
     assert len([r for r in caplog.records if "skipped broken sample" in r.getMessage()]) == 2
 
 
@@ -196,7 +202,7 @@ def test_too_many_broken_samples_stop_the_run_naming_one_and_the_setting() -> No
     ("samples", "share", "allowed"), [(12, 0.05, 1), (20, 0.05, 1), (21, 0.05, 2), (100, 0.07, 7), (12, 0, 0)]
 )
 def test_the_share_of_broken_samples_is_rounded_up_but_none_is_none(samples: int, share: float, allowed: int) -> None:
-    assert pipeline(samples, data={"max_broken": share}).broken.allowed == allowed
+    assert Quarantine(None, samples, share, 0, logging.getLogger("mindloom")).allowed == allowed
 
 
 def test_a_dataset_without_a_readable_sample_is_refused_even_if_all_may_be_broken() -> None:
@@ -227,5 +233,6 @@ def test_a_damaged_picture_is_named_by_its_id(tmp_path: Path, caplog: pytest.Log
     Image.new("RGB", (64, 64), "red").save(tmp_path / "red.png")
     pipe = pipeline(Pictures((tmp_path / "red.png").read_bytes()))
     assert 5 not in flat(taken(pipe, 0, 5))
-    assert list(pipe.broken.reasons) == ["sample-5"]
+    assert pipe.quarantine
+    assert list(pipe.quarantine.reasons) == ["sample-5"]
     assert "skipped broken sample sample-5 (1 so far): not a readable picture" in caplog.text

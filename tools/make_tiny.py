@@ -16,12 +16,13 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 from draw_shapes import choose_scene
+from mindloom.grid import grid
 from mindloom_sdxl.cells.model import SDXLModel
-from mindloom_sdxl.pictures import grid
 from mindloom_sdxl.presets import PRESETS
 from mindloom_sdxl.preview import Previewer
 from mindloom_sdxl.tokens import load_tokenizer
 from mindloom_sdxl.weights import load_weights, save_weights
+from PIL import Image
 from read_shapes import score
 from tiny_data import SIDE, base_pictures, to_pixels, varied_pictures
 from tiny_unet import train_unet
@@ -52,7 +53,7 @@ def run_vae(model: SDXLModel, args: argparse.Namespace) -> None:
         f"{scaled.mean():.2f}, deviation {scaled.std():.2f}, noise {vae.config.scale * deviations.mean():.3f}"
     )
     pairs = [picture for pair in zip(originals, decoded, strict=True) for picture in pair]
-    grid(pairs, 8).save(args.work / "vae.png")
+    Image.fromarray(grid(pairs, columns=8)).save(args.work / "vae.png")
     save_weights(model, args.work / "vae.safetensors")
 
 
@@ -79,7 +80,7 @@ def preview(model: SDXLModel, args: argparse.Namespace) -> None:
         scenes = [choose_scene(np.random.default_rng([args.seed, 5, index]), theme) for index in range(64)]
         captions = [scene.caption for scene in scenes if not scene.pattern][:32]
         drawn = draw(captions, args.seed)
-        grid(drawn, 8, captions).save(args.work / f"samples-{theme}.png")
+        Image.fromarray(grid(drawn, captions, columns=8, lines=3)).save(args.work / f"samples-{theme}.png")
         shares = ", ".join(f"{name} {share:.0%}" for name, share in score(drawn, captions).items())
         print(f"samples for captions of the theme {theme}: {shares}", flush=True)
 

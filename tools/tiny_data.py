@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from draw_shapes import BACKGROUNDS, BASE_COLOURS, Colour, choose_scene, draw, paint
-from mindloom_sdxl.tokens import load_tokenizer
-from mindloom_sdxl.transform import Transform
+from mindloom.framing import frame
+from mindloom.images import PillowPicture
 
 SIDE = 128
 
@@ -26,16 +26,15 @@ def base_pictures(work: Path, count: int, seed: int) -> Pictures:
     """`count` pictures of the theme `base`; a quarter is drawn at 128x128, the size that a sampler asks for."""
     file = work / f"base-{count}-{seed}.npz"
     if not file.exists():
-        frame = Transform(SIDE, load_tokenizer("", "tiny")).frame
         squares, captions, time_ids = [], [], []
         for index in range(count):
             rng = np.random.default_rng([seed, 2, index])
             width, height = (SIDE, SIDE) if index % 4 == 0 else (int(side) for side in rng.integers(144, 321, size=2))
             picture, caption = draw(rng, "base", width, height)
-            square, ids = frame(picture, nothing_random)
-            squares.append(square)
+            framed = frame(PillowPicture(picture), SIDE, SIDE, nothing_random)
+            squares.append(framed.pixels)
             captions.append(caption)
-            time_ids.append(ids)
+            time_ids.append(np.array([*framed.original, *framed.corner, SIDE, SIDE], np.float32))
         np.savez(file, pixels=np.stack(squares), captions=np.array(captions), ids=np.stack(time_ids))
     stored = np.load(file)
     return Pictures(stored["pixels"], [str(caption) for caption in stored["captions"]], stored["ids"])

@@ -1,4 +1,4 @@
-"""The command line: ``mindloom train``, ``mindloom check``, ``mindloom plugins list``, and how errors are shown."""
+"""The command line: ``mindloom train``, ``check``, ``plugins``, ``data``, plugins' own, and how errors are shown."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import json
 import logging
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from .commands import commands
 from .discovery import Found, discover
 from .errors import TrainingError, UserError, unknown
 from .flags import add_flags, apply_flags
@@ -85,10 +86,16 @@ def check(arguments: dict[str, Any], available: dict[str, Found]) -> int:
 @contextmanager
 def locating_settings(arguments: dict[str, Any], available: dict[str, Found]) -> Iterator[Layers]:
     """Yield the layers; an error that comes of a setting then says where it was set."""
-    layers = Layers()
-    try:
-        layers = layers_of(arguments, available)
+    layers = layers_of(arguments, available)
+    with locating(layers):
         yield layers
+
+
+@contextmanager
+def locating(layers: Layers) -> Iterator[None]:
+    """Say where the setting was set that an error comes of."""
+    try:
+        yield
     except UserError as error:
         place = layers.origin(error.setting) if error.setting else ""
         raise UserError(
@@ -110,30 +117,25 @@ def list_plugins(arguments: dict[str, Any], available: dict[str, Found]) -> int:
     return 0
 
 
-def parser_for(available: dict[str, Found], prog: str) -> argparse.ArgumentParser:
-    """The parser of the console script with its sub-commands."""
-    parser = Parser(prog=prog, description="A callback-driven trainer for MindSpore.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    # Both are parsed by functions of their own: settings and flags may mix there.
-    commands.add_parser("train", help="train a model")
-    commands.add_parser("check", help="compile a config's training step for a device that is not here")
-    plugins = commands.add_parser("plugins", help="what can be switched on")
-    actions = plugins.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="list the plugins there are")
-    listing.add_argument("--json", action="store_true", help="as JSON")
-    listing.set_defaults(function=list_plugins)
-    return parser
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0 done, 1 failed, 2 used wrongly, 128 + n stopped by signal n."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    if argv[:1] == ["train"]:
-        return main_train(argv[1:], prog="mindloom train")
-    if argv[:1] == ["check"]:
-        return main_check(argv[1:])
-    available = discover()
-    return guarded(vars(parser_for(available, "mindloom").parse_args(argv)), available)
+    name, rest = (argv[0], argv[1:]) if argv else ("", [])
+    if name in COMMANDS:
+        return COMMANDS[name][0](rest)
+    brought = commands(discover())
+    if name in brought:
+        return guarded(lambda: brought[name].run(rest))
+    if name and not name.startswith("-"):
+        return complain(unknown(f"command {name!r}", name, [*COMMANDS, *brought]), [], UserError.exit_code)
+    parser = Parser(prog="mindloom", description="A callback-driven trainer for MindSpore.")
+    listing = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, (_, about) in COMMANDS.items():
+        listing.add_parser(name, help=about)
+    for name, command in sorted(brought.items()):
+        listing.add_parser(name, help=command.about)
+    parser.parse_args(argv)  # shows the help, or complains
+    return 0
 
 
 def main_train(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
@@ -143,7 +145,7 @@ def main_train(argv: Sequence[str] | None = None, prog: str = "train.py") -> int
     settings_parser(parser, available)
     parser.add_argument("--list-plugins", action="store_true", help="list the plugins there are, and end")
     arguments = vars(parser.parse_intermixed_args(argv))
-    return guarded({**arguments, "function": train}, available)
+    return guarded(lambda: train(arguments, available), arguments["debug"])
 
 
 def main_check(argv: Sequence[str]) -> int:
@@ -154,24 +156,50 @@ def main_check(argv: Sequence[str]) -> int:
     settings_parser(parser, available)
     parser.add_argument("--json", action="store_true", help="report as JSON")
     arguments = vars(parser.parse_intermixed_args(argv))
-    return guarded({**arguments, "function": check}, available)
+    return guarded(lambda: check(arguments, available), arguments["debug"])
 
 
-def guarded(arguments: dict[str, Any], available: dict[str, Found]) -> int:
-    """Run the chosen command; show errors to people as one line."""
+def main_plugins(argv: Sequence[str]) -> int:
+    """The sub-command ``plugins`` without its name."""
+    parser = Parser(prog="mindloom plugins", description="What can be switched on.")
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="list the plugins there are")
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    arguments = vars(parser.parse_args(argv))
+    return guarded(lambda: list_plugins(arguments, discover()))
+
+
+def main_data(argv: Sequence[str]) -> int:
+    """The sub-command ``data`` without its name."""
+    from .data.cli import main
+
+    return main(argv)
+
+
+COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
+    "train": (lambda argv: main_train(argv, prog="mindloom train"), "train a model"),
+    "check": (main_check, "compile a config's training step for a device that is not here"),
+    "plugins": (main_plugins, "list what can be switched on"),
+    "data": (main_data, "check a data set, or convert it to another format"),
+}
+"""The core's own sub-commands, each with its help: they parse what stands behind their name themselves."""
+
+
+def guarded(work: Callable[[], int], debug: bool = False) -> int:
+    """Do the work of a command and return its exit code; errors are shown to people as one line."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("mindloom").setLevel(logging.INFO)
     try:
-        return int(arguments["function"](arguments, available))
+        return int(work())
     except (UserError, TrainingError) as error:
-        if arguments.get("debug"):
+        if debug:
             traceback.print_exc()
         return complain(str(error), getattr(error, "__notes__", []), error.exit_code)
     except KeyboardInterrupt:
         return complain("interrupted", [], 130)
     except Exception as error:
         notes = getattr(error, "__notes__", [])
-        if arguments.get("debug") or not notes:
+        if debug or not notes:
             traceback.print_exc()
         return complain(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", notes, 1)
 

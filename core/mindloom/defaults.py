@@ -53,11 +53,10 @@ class Defaults:
 
     @hookimpl
     def make_dataset(self, run: Run) -> Dataset:
-        """The map-style pipeline over ``data.path``."""
-        from .formats import open_source
-        from .pipeline import Pipeline
+        """The pipeline over ``data.path`` or ``data.mix``."""
+        from .opening import make_pipeline
 
-        return Pipeline(run, open_source(run))
+        return make_pipeline(run)
 
     @hookimpl
     def make_precision(self) -> Precision:

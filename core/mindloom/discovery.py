@@ -1,7 +1,14 @@
-"""Finding plugins by name, without importing any of them.
+"""Finding plugins by name, and what they bring to the command line, without importing any of them.
 
-A plugin is an entry point in the group ``mindloom.plugins``. Installed distributions declare it in their metadata; in
-a bare checkout the same declaration is read from ``plugins/*/setup.cfg``, so nothing needs to be installed there.
+A plugin is an entry point in the group ``mindloom.plugins``. Beside it, its distribution may declare::
+
+    mindloom.flags       flag = plugin  or  plugin:setting
+    mindloom.formats     dataset format = plugin
+    mindloom.commands    sub-command = module:function, called with the arguments behind its name, returns the exit code
+    mindloom.measures    measure of captions = module:function (see ``data/measures.py``)
+
+Installed distributions declare these in their metadata; in a bare checkout the same declarations are read from
+``plugins/*/setup.cfg``, so nothing needs to be installed there.
 """
 
 from __future__ import annotations
@@ -11,18 +18,22 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from .errors import UserError, unknown
 from .plugin import Plugin
 
 GROUP = "mindloom.plugins"
-FLAGS = "mindloom.flags"
+BROUGHT = ("flags", "formats", "commands", "measures")
 CHECKOUT = Path(__file__).resolve().parents[2] / "plugins"
+
+
+Pairs = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,8 @@ class Found:
         where: ``"checkout"``, the name of the distribution, or a file.
         root: folder to add to the import path first, or empty.
         flags: command-line flag -> ``name`` (switches it on and off) or ``name:setting``.
+        formats: dataset formats that it offers -> its name.
+        commands, measures: name -> ``module:function``.
     """
 
     name: str
@@ -45,7 +58,10 @@ class Found:
     summary: str
     where: str
     root: str = ""
-    flags: tuple[tuple[str, str], ...] = ()
+    flags: Pairs = ()
+    formats: Pairs = ()
+    commands: Pairs = ()
+    measures: Pairs = ()
 
     def load(self) -> type[Plugin]:
         """Import the plugin's class.
@@ -53,11 +69,29 @@ class Found:
         Raises:
             UserError: the module cannot be imported or holds no such class.
         """
+        found = self.attribute(self.target)
+        if not (inspect.isclass(found) and issubclass(found, Plugin)):
+            raise UserError(f"plugin {self.name!r} ({self.where}): {self.target} is not a mindloom.Plugin class")
+        return found
+
+    def function(self, target: str) -> Callable[..., Any]:
+        """Import something that can be called, such as a sub-command, from the plugin's distribution.
+
+        Raises:
+            UserError: the module cannot be imported or holds no such function.
+        """
+        found = self.attribute(target)
+        if not callable(found):
+            raise UserError(f"plugin {self.name!r} ({self.where}): {target} is not a function")
+        return found
+
+    def attribute(self, target: str) -> Any:
+        """Import ``module:attribute``; None if the module has no such attribute."""
         if self.root and self.root not in sys.path:
             sys.path.insert(0, self.root)
-        module_name, _, attribute = self.target.partition(":")
+        module_name, _, attribute = target.partition(":")
         try:
-            found = getattr(importlib.import_module(module_name), attribute, None)
+            return getattr(importlib.import_module(module_name), attribute, None)
         except ModuleNotFoundError as error:
             missing = (error.name or str(error)).partition(".")[0]
             raise UserError(
@@ -67,9 +101,6 @@ class Found:
             raise UserError(
                 f"plugin {self.name!r} ({self.where}) cannot be imported: {type(error).__name__}: {error}"
             ) from error
-        if not (inspect.isclass(found) and issubclass(found, Plugin)):
-            raise UserError(f"plugin {self.name!r} ({self.where}): {self.target} is not a mindloom.Plugin class")
-        return found
 
 
 def discover() -> dict[str, Found]:
@@ -80,11 +111,14 @@ def discover() -> dict[str, Found]:
 def _installed() -> Iterator[Found]:
     for point in metadata.entry_points(group=GROUP):
         about = point.dist
-        flags = tuple((p.name, p.value) for p in (about.entry_points if about else ()) if p.group == FLAGS)
-        summary = (about.metadata["Summary"] or "") if about else ""
-        yield Found(
-            point.name, point.value, about.version if about else "", summary, about.name if about else "", "", flags
-        )
+        if about is None:
+            yield Found(point.name, point.value, "", "", "")
+            continue
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for other in about.entry_points:
+            groups.setdefault(other.group, []).append((other.name, other.value))
+        summary = about.metadata["Summary"] or ""
+        yield Found(point.name, point.value, about.version, summary, about.name, "", **_brought(point.name, groups))
 
 
 def _checkout(folder: Path) -> Iterator[Found]:
@@ -93,11 +127,18 @@ def _checkout(folder: Path) -> Iterator[Found]:
         parser.read(path, encoding="utf-8")
         if not parser.has_option("options.entry_points", GROUP):
             continue
-        about, points = parser["metadata"], parser["options.entry_points"]
-        flags = tuple(_pairs(points.get(FLAGS, "")))
-        for name, target in _pairs(points[GROUP]):
-            version, summary = about.get("version", ""), about.get("description", "")
-            yield Found(name, target, version, summary, "checkout", str(path.parent), flags)
+        about = parser["metadata"]
+        groups = {group: list(_pairs(lines)) for group, lines in parser["options.entry_points"].items()}
+        version, summary = about.get("version", ""), about.get("description", "")
+        for name, target in groups[GROUP]:
+            yield Found(name, target, version, summary, "checkout", str(path.parent), **_brought(name, groups))
+
+
+def _brought(plugin: str, groups: Mapping[str, Iterable[tuple[str, str]]]) -> dict[str, Pairs]:
+    """What a plugin brings beside itself; a distribution's formats may belong to several plugins."""
+    brought = {kind: tuple(groups.get(f"mindloom.{kind}", ())) for kind in BROUGHT}
+    brought["formats"] = tuple(pair for pair in brought["formats"] if pair[1] == plugin)
+    return brought
 
 
 def _pairs(lines: str) -> Iterator[tuple[str, str]]:

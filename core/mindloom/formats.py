@@ -1,69 +1,88 @@
-"""What a dataset format delivers, and how the one for this run is found."""
+"""What a dataset format delivers: indexed samples or a stream of them, and the errors for broken ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
-
-from .errors import UserError
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from .run import Run
     from .world import World
+
+RawSample = Mapping[str, Any]
+"""``{"image": bytes of the picture's file, "caption": str, "id": str}``, not decoded.
+
+Ids are unique in a data set. ``"where"`` may say where the sample lies (a file; a shard and its member), for people who
+look for a broken one.
+"""
+
+
+class SampleError(ValueError):
+    """A sample that cannot be used: it goes into quarantine, another takes its place, and the run goes on.
+
+    Args:
+        reason: what is wrong with it, in a line.
+        id: of the sample, as far as it is known.
+        where: where it lies: a file, or a shard and its member.
+    """
+
+    def __init__(self, reason: str, id: str = "", where: str = "") -> None:
+        super().__init__(reason)
+        self.id, self.where = id, where
 
 
 class Source(Protocol):
-    """Indexed samples, not decoded: ``{"image": bytes, "caption": str, "id": str}``.
+    """Samples that can be read in any order.
 
-    ``__getitem__`` is called from several threads at once. It may raise ``OSError``, ``ValueError`` or ``KeyError``
-    for one broken sample: that sample is counted and replaced, the run goes on.
+    ``__getitem__`` is called from several threads at once. For a broken sample it raises :class:`SampleError`, or plain
+    ``OSError``, ``ValueError`` or ``KeyError``.
+
+    What else a source may have, each of it optional:
+
+    - ``size(index) -> (width, height)`` of the upright picture, without reading the whole of it; it raises like
+      ``__getitem__``. Buckets then start faster.
+    - ``stamp(index) -> str`` changes when the sample does, and costs next to nothing (path, size, time). Caches then
+      need not read what they know.
+    - ``close()``, called at the end of the run.
     """
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    def __getitem__(self, index: int) -> RawSample: ...
 
 
-OpenFormat = Callable[[Path, "World"], Source]
-DATA_PATH = "data.path"
+@runtime_checkable
+class Stream(Protocol):
+    """Samples that are read one after another.
 
-
-def open_source(run: Run, path: str | None = None, setting: str = DATA_PATH) -> Source:
-    """Open samples with the format that ``data.format`` names, or with the only one there is.
-
-    Args:
-        path: where they are; None means ``data.path``.
-        setting: the setting that ``path`` was taken from, to blame in errors.
-
-    Raises:
-        UserError: no path, no such folder, no or several formats, or no samples.
+    The stream owns the order of an epoch, shuffled or not; the core owns the division among processes: each of them
+    reads ranges of that order, one range at a time, in one thread.
     """
-    name, open_format = _format(run)
-    wanted = run.cfg.data.path if path is None else path
-    if not wanted:
-        raise UserError("no data to train on: say where it is with --data_path FOLDER (or data.path in the config)")
-    flag = "--data_path" if setting == DATA_PATH else setting
-    place = Path(wanted).expanduser()
-    if not place.exists():
-        raise UserError(f"there is no data at {place}: check {flag}", setting=setting)
-    try:
-        source = open_format(place, run.world)
-    except UserError as error:
-        # A format knows of data.path only; the setting to blame is the one that the path came from.
-        raise UserError(str(error), setting=setting if error.setting == DATA_PATH else error.setting) from error
-    if len(source) == 0:
-        raise UserError(f"{place} holds no samples that the format {name!r} finds", setting=setting)
-    return source
+
+    def __len__(self) -> int:
+        """Samples in an epoch, over all processes."""
+        ...
+
+    def read(self, epoch: int, start: int, stop: int) -> Iterator[RawSample | SampleError]:
+        """Yield exactly the samples ``start``, ..., ``stop - 1`` of an epoch's order.
+
+        The same arguments give the same samples on every process and in a resumed run. A broken sample is yielded as
+        the error that it is, in its place. Closing the iterator frees what it holds.
+        """
+        ...
 
 
-def _format(run: Run) -> tuple[str, OpenFormat]:
-    formats: dict[str, OpenFormat] = run.plugins.merge("add_formats", what="dataset format")
-    name = run.cfg.data.format or (next(iter(formats)) if len(formats) == 1 else "")
-    if not formats:
-        raise UserError("no plugin offers a dataset format: enable one with --plugins (see: mindloom plugins list)")
-    if name not in formats:
-        have = ", ".join(sorted(formats))
-        what = f"there is no dataset format {name!r}" if name else "several dataset formats are on"
-        raise UserError(f"{what}: set data.format to one of {have}", setting="data.format")
-    return name, formats[name]
+OpenFormat = Callable[[str, "World"], Source | Stream]
+"""``open(path, world)``: raises ``UserError(..., setting="data.path")`` for a path that it cannot make sense of."""
+
+WriteFormat = Callable[[Iterable[RawSample], Path], int]
+"""``write(samples, folder)``: write them into a new, empty folder and return their number."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that can be written too. ``add_formats`` takes it where a plain ``open`` would do."""
+
+    open: OpenFormat
+    write: WriteFormat | None = None

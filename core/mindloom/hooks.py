@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from .checkpoint import Checkpointer
     from .edits import CellEdit
-    from .formats import OpenFormat
+    from .formats import Format, OpenFormat
     from .pipeline import Dataset
     from .precision import Precision
     from .records import Record
@@ -82,11 +82,12 @@ class HookSpecs:
         """
 
     @hookspec
-    def add_formats(self) -> dict[str, OpenFormat] | None:
-        """Offer dataset formats: name -> ``open(path, world)``.
+    def add_formats(self) -> dict[str, OpenFormat | Format] | None:
+        """Offer dataset formats: name -> ``open(path, world)``, or a ``Format`` that can be written too.
 
-        What is opened has ``__len__`` and ``__getitem__(index) -> {"image": bytes, "caption": str, "id": str}``, and
-        may be asked from several threads at once. Two plugins that offer the same name are refused.
+        What is opened has ``__len__`` and either ``__getitem__(index) -> {"image": bytes, "caption": str, "id": str}``,
+        which may be asked from several threads at once, or ``read(epoch, start, stop)``, which yields the same: see
+        ``mindloom.formats``. Two plugins that offer the same name are refused.
         """
 
     @slot

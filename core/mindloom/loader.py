@@ -1,72 +1,83 @@
-"""From a position to its row: read, decoded and transformed; a broken sample counted and replaced by a good one."""
+"""From a sample to its row: decoded and transformed; a broken one put into quarantine and replaced by a good one."""
 
 from __future__ import annotations
 
-import logging
-import threading
-from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from . import images
+from .buckets import Frame
 from .errors import UserError
-from .formats import Source
-from .plan import Plan
-from .task import Task
+from .formats import RawSample, SampleError, Source
+from .images import Decode
+from .plan import Order
+from .quarantine import Quarantine
+from .task import Draw, Task
 
 Row = dict[str, np.ndarray]
+BROKEN = (OSError, ValueError, KeyError)
+"""What a source, a decoder or a task raises for a broken sample."""
 
 
-@dataclass
-class Broken:
-    """The samples that could not be used, and how many of them are bearable."""
+def prepare(raw: RawSample, task: Task, draw: Draw, decode: Decode, frame: Frame | None = None) -> Row:
+    """Decode one sample and let the task transform it.
 
-    allowed: int
-    log: logging.Logger
-    reasons: dict[str, str] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    Args:
+        frame: height and width that its bucket wants, None for the task's own.
 
-    def note(self, sample: str, error: Exception) -> None:
-        """Count a broken sample once.
+    Raises:
+        OSError, ValueError, KeyError: it is broken.
+    """
+    sample: dict[str, Any] = dict(raw)
+    if frame is not None:
+        sample["frame"] = frame
+    if "image" in sample:
+        sample["image"] = decode(sample["image"])
+    return task.transform(sample, draw)
 
-        Raises:
-            UserError: there are now more than allowed.
-        """
-        with self.lock:
-            if sample in self.reasons:
-                return
-            reason = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
-            self.reasons[sample] = reason
-            self.log.warning("skipped broken sample %s (%d so far): %s", sample, len(self.reasons), reason)
-            if len(self.reasons) > self.allowed:
-                raise UserError(
-                    f"{len(self.reasons)} samples are broken, more than the {self.allowed} allowed, "
-                    f"the last one {sample} ({reason}): "
-                    "repair the data or raise data.max_broken",
-                    setting="data.max_broken",
-                )
+
+def note(quarantine: Quarantine, error: Exception, name: str, where: str = "") -> None:
+    """Put a sample into quarantine, with what is known of it."""
+    reason = f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+    if isinstance(error, SampleError):
+        name, where = error.id or name, error.where or where
+    elif isinstance(error, OSError) and error.strerror:
+        reason, where = error.strerror, where or str(error.filename or "")
+    quarantine.note(name, reason, where)
 
 
 class Loader:
-    """Loads the sample of a position; a broken one gives way to the next good one of the same epoch.
+    """Loads the sample of a position from an indexed source.
 
-    Whether a sample is broken depends on the sample only, so every process and every resumed run replaces it alike.
+    A broken one gives way to the next good one of the same epoch. Whether a sample is broken depends on the sample
+    only, so every process and every resumed run replaces it alike.
     """
 
-    def __init__(self, source: Source, task: Task, plan: Plan, broken: Broken, max_pixels: int) -> None:
-        self.source, self.task, self.plan, self.broken, self.max_pixels = source, task, plan, broken, max_pixels
+    def __init__(
+        self,
+        source: Source,
+        task: Task,
+        order: Order,
+        quarantine: Quarantine,
+        decode: Decode,
+    ) -> None:
+        self.source, self.task, self.order, self.quarantine = source, task, order, quarantine
+        self.decode = decode
 
     def __call__(self, position: int) -> Row:
-        draw = self.plan.draw(position)
-        for skip in range(self.plan.samples):
-            index = self.plan.index(position, skip)
-            name = f"#{index}"
+        draw = self.order.draw(position)
+        for skip in range(len(self.source)):
+            index = self.order.index(position, skip)
+            name, where = f"#{index}", ""
             try:
-                sample = dict(self.source[index])
-                name = str(sample.get("id", name))
-                if "image" in sample:
-                    sample["image"] = images.decode(sample["image"], self.max_pixels)
-                return self.task.transform(sample, draw)
-            except (OSError, ValueError, KeyError) as error:
-                self.broken.note(name, error)
-        raise UserError("no sample of the dataset can be read: check data.path", setting="data.path")
+                raw = self.source[index]
+                name, where = str(raw.get("id", name)), str(raw.get("where", ""))
+                return prepare(raw, self.task, draw, self.decode, self.order.frame_of(index))
+            except BROKEN as error:
+                note(self.quarantine, error, name, where)
+        raise nothing_readable()
+
+
+def nothing_readable() -> UserError:
+    """The error of a data set without a single good sample."""
+    return UserError("no sample of the dataset can be read: check data.path", setting="data.path")

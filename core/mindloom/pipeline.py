@@ -1,19 +1,26 @@
-"""From a source of samples to batches: in the plan's order, loaded ahead by threads."""
+"""From samples to batches: in the plan's order, loaded ahead by threads."""
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .formats import Source
-from .loader import Broken, Loader, Row
-from .plan import Plan
+from . import images
+from .bucket_order import BucketOrder
+from .buckets import Frame
+from .formats import Source, Stream
+from .lanes import Lanes
+from .loader import Loader, Row
+from .plan import Order
+from .quarantine import Quarantine
+from .streaming import Read, StreamLoader, read
 
 if TYPE_CHECKING:
     from .run import Run
@@ -43,48 +50,95 @@ class Dataset(Protocol):
         """Yield this process's batches of the steps first, first + 1, ..., last - 1."""
         ...
 
+    def frame(self, step: int) -> Frame | None:
+        """Height and width of the pictures in a step; None when all steps have the same shapes."""
+        ...
+
+    def state(self, position: int) -> dict[str, Any]:
+        """What a checkpoint must hold to go on at a global sample position: JSON."""
+        ...
+
+    def resume(self, state: Mapping[str, Any], position: int) -> None:
+        """Go on at a position, before the first batch, with what ``state`` returned there."""
+        ...
+
+    def close(self) -> None:
+        """Close files."""
+        ...
+
 
 class Pipeline:
-    """The core's dataset: batches of a map-style source, prepared ahead by threads (decoding releases the GIL)."""
+    """The core's dataset, prepared ahead by threads: decoding and resizing release the GIL.
 
-    def __init__(self, run: Run, source: Source) -> None:
+    Attributes:
+        source: an indexed source or a stream. Whoever wraps it does so before the first batch.
+        decode: how pictures are decoded.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        source: Source | Stream,
+        samples: int,
+        make_order: Callable[[], Order] | None,
+    ) -> None:
+        """Take what is known before the task is.
+
+        Args:
+            samples: in an epoch.
+            make_order: makes the order of an indexed source when the task is there; None for a stream, which has an
+                order of its own.
+        """
         cfg = run.cfg
-        self.samples = len(source)
-        self.plan = Plan(self.samples, cfg.seed, cfg.data.shuffle)
-        # Rounded up: 5 % of 12 samples are one. Multiplying may exceed a whole number by a rounding error.
-        self.broken = Broken(math.ceil(cfg.data.max_broken * self.samples - 1e-9), run.log)
-        self.source, self.run = source, run
+        self.run, self.source, self.samples, self.make_order = run, source, samples, make_order
+        self.decode = images.decoder(cfg.data.decoder, cfg.data.max_pixels)
         self.workers, self.prefetch = cfg.data.workers, cfg.data.prefetch
-        self.shape = (cfg.gradient_accumulation_steps, cfg.per_batch_size)
+        self.micros, self.size = cfg.gradient_accumulation_steps, cfg.per_batch_size
+        self.lanes = Lanes(len(source), self.size, run.world.size)
+        self.quarantine: Quarantine | None = None
+
+    @cached_property
+    def order(self) -> Order | None:
+        """Of an indexed source; None for a stream. Made at first use: buckets depend on the task."""
+        return self.make_order() if self.make_order else None
+
+    def frame_of(self, index: int) -> Frame | None:
+        """Height and width of the bucket of a sample, by its index in the source; None without buckets."""
+        return self.order.frame_of(index) if self.order else None
 
     def positions(self, step: int) -> list[int]:
         """Global positions of this process's samples in one step, micro-batch by micro-batch.
 
         Processes take neighbouring slices of every micro-batch: two of batch 2 see together what one of batch 4 sees.
         """
-        run = self.run
-        micros, size = self.shape
-        start = run.first_position + (step - run.first_step) * run.global_batch
+        run, size = self.run, self.size
+        start = self.position(step)
         return [
             start + (micro * run.world.size + run.world.rank) * size + place
-            for micro in range(micros)
+            for micro in range(self.micros)
             for place in range(size)
         ]
 
+    def position(self, step: int) -> int:
+        """Global position of a step's first sample."""
+        run = self.run
+        return int(run.first_position + (step - run.first_step) * run.global_batch)
+
     def collate(self, step: int, rows: list[Row]) -> Batch:
         """Stack rows into columns."""
-        micros, size = self.shape
-        lead = (micros, size) if micros > 1 else (size,)
+        lead = (self.micros, self.size) if self.micros > 1 else (self.size,)
         stacked = [np.stack([row[name] for row in rows]) for name in self.run.task.columns]
         return Batch(step, tuple(column.reshape(lead + column.shape[1:]) for column in stacked))
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
-        load = Loader(self.source, self.run.task, self.plan, self.broken, self.run.cfg.data.max_pixels)
+        """See :class:`Dataset`."""
         pending: deque[tuple[int, list[Future[Row]]]] = deque()
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="mindloom-data")
+        reader = ThreadPoolExecutor(1, thread_name_prefix="mindloom-read")
+        submit = self._indexed(pool) if self.order else self._streamed(pool, reader, first)
         try:
             for step in range(first, last):
-                pending.append((step, [pool.submit(load, position) for position in self.positions(step)]))
+                pending.append((step, submit(self.positions(step))))
                 if len(pending) > self.prefetch:
                     yield self._finish(*pending.popleft())
             while pending:
@@ -92,6 +146,68 @@ class Pipeline:
         finally:
             # Waits for the samples at work: whoever closes this may close their files next.
             pool.shutdown(wait=True, cancel_futures=True)
+            reader.shutdown(wait=True, cancel_futures=True)
 
     def _finish(self, step: int, futures: list[Future[Row]]) -> Batch:
         return self.collate(step, [future.result() for future in futures])
+
+    def _indexed(self, pool: ThreadPoolExecutor) -> Callable[[list[int]], list[Future[Row]]]:
+        assert self.order is not None
+        source: Any = self.source
+        load = Loader(source, self.run.task, self.order, self._quarantine(), self.decode)
+        return lambda positions: [pool.submit(load, position) for position in positions]
+
+    def _streamed(
+        self, pool: ThreadPoolExecutor, reader: ThreadPoolExecutor, first: int
+    ) -> Callable[[list[int]], list[Future[Row]]]:
+        """Read a step's samples in the one thread that reads; each is decoded as soon as all of them are there."""
+        stream: Any = self.source
+        load = StreamLoader(stream, self.run.task, self.run.cfg.seed, self._quarantine(), self.decode)
+        items = read(stream, self.lanes, self.run.world.rank, self.position(first))
+
+        def job(position: int, raws: Future[list[Read]], place: int) -> Row:
+            return load(position, raws.result()[place])
+
+        def submit(positions: list[int]) -> list[Future[Row]]:
+            raws = reader.submit(lambda: list(islice(items, len(positions))))
+            return [pool.submit(job, position, raws, place) for place, position in enumerate(positions)]
+
+        return submit
+
+    def _quarantine(self) -> Quarantine:
+        """The one of this run, made when the run folder is there."""
+        if self.quarantine is None:
+            run, data = self.run, self.run.cfg.data
+            self.quarantine = Quarantine(run.path, len(self.source), data.max_broken, run.world.rank, run.log)
+        return self.quarantine
+
+    def frame(self, step: int) -> Frame | None:
+        """See :class:`Dataset`."""
+        if not isinstance(self.order, BucketOrder):
+            return None
+        return self.order.frames[self.order.bucket(self.position(step))]
+
+    def state(self, position: int) -> dict[str, Any]:
+        """See :class:`Dataset`."""
+        return {"count": len(self.source), **(self.order.state(position) if self.order else self.lanes.state(position))}
+
+    def resume(self, state: Mapping[str, Any], position: int) -> None:
+        """See :class:`Dataset`."""
+        count = state.get("count", len(self.source))
+        if count != len(self.source):
+            self.run.log.warning(
+                "the data set has %d samples, the checkpoint was made with %d: within this epoch some may come twice "
+                "or not at all",
+                len(self.source),
+                count,
+            )
+        if self.order:
+            self.order.resume(state, position)
+        else:
+            self.lanes.resume(state, position)
+
+    def close(self) -> None:
+        """Close the source."""
+        close = getattr(self.source, "close", None)
+        if close is not None:
+            close()

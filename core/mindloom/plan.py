@@ -8,8 +8,10 @@ can start anywhere, on any number of processes and threads, and draw the same nu
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,6 +19,35 @@ from .task import Draw
 
 ORDER = 1 << 32
 """The word of an epoch's order, beyond every CRC-32: whatever a task calls its draws, none of them meets it."""
+
+
+class Order(Protocol):
+    """Which sample of an indexed source stands at which global position."""
+
+    @property
+    def samples(self) -> int:
+        """Samples in an epoch."""
+        ...
+
+    def index(self, position: int, skip: int = 0) -> int:
+        """The source's index at a position; ``skip`` > 0 is the skip-th substitute for a broken one there."""
+        ...
+
+    def draw(self, position: int) -> Draw:
+        """The random streams of one position."""
+        ...
+
+    def frame_of(self, index: int) -> tuple[int, int] | None:
+        """Height and width that a sample is cropped to; None for the task's own."""
+        ...
+
+    def state(self, position: int) -> dict[str, Any]:
+        """What must be known, beside the position, to go on there: JSON."""
+        ...
+
+    def resume(self, state: Mapping[str, Any], position: int) -> None:
+        """Go on at a position with what ``state`` returned there, perhaps with another batch size."""
+        ...
 
 
 def stream(seed: int, counter: int, purpose: str) -> np.random.Generator:
@@ -31,8 +62,28 @@ def _philox(seed: int, counter: int, word: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key, counter=start))
 
 
+class Positional:
+    """An order that the position alone decides, without buckets."""
+
+    seed: int
+
+    def draw(self, position: int) -> Draw:
+        """The random streams of one position."""
+        return draws(self.seed, position)
+
+    def frame_of(self, index: int) -> None:
+        """None: all have the task's own shape."""
+
+    def state(self, position: int) -> dict[str, Any]:
+        """Nothing: the position says it all."""
+        return {}
+
+    def resume(self, state: Mapping[str, Any], position: int) -> None:
+        """Nothing to do."""
+
+
 @dataclass(frozen=True)
-class Plan:
+class Plan(Positional):
     """The order of ``samples`` samples over epochs, shared by all processes.
 
     Attributes:
@@ -50,13 +101,14 @@ class Plan:
         epoch, place = divmod(position, self.samples)
         return int(_order(self.samples, self.seed, epoch, self.shuffle)[(place + skip) % self.samples])
 
-    def draw(self, position: int) -> Draw:
-        """The random streams of one position."""
 
-        def draw(purpose: str) -> np.random.Generator:
-            return stream(self.seed, position, purpose)
+def draws(seed: int, position: int) -> Draw:
+    """The random streams of one position, one for each purpose."""
 
-        return draw
+    def draw(purpose: str) -> np.random.Generator:
+        return stream(seed, position, purpose)
+
+    return draw
 
 
 @lru_cache(maxsize=4)
@@ -64,3 +116,27 @@ def _order(samples: int, seed: int, epoch: int, shuffle: bool) -> np.ndarray:
     if not shuffle:
         return np.arange(samples)
     return _philox(seed, epoch, ORDER).permutation(samples)
+
+
+class Pool:
+    """Samples that are drawn without end: every one of them once, then every one again in another order."""
+
+    def __init__(self, indexes: np.ndarray, seed: int, shuffle: bool, name: str) -> None:
+        self.indexes, self.seed, self.shuffle, self.name = indexes, seed, shuffle, name
+        self.cached: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return len(self.indexes)
+
+    def at(self, number: int, skip: int = 0) -> int:
+        """The source's index of the number-th draw; ``skip`` as in :class:`Order`."""
+        lap, place = divmod(number, len(self.indexes))
+        return int(self.indexes[self._lap(lap)[(place + skip) % len(self.indexes)]])
+
+    def _lap(self, lap: int) -> np.ndarray:
+        order = self.cached.get(lap)
+        if order is None:
+            count = len(self.indexes)
+            order = stream(self.seed, lap, self.name).permutation(count) if self.shuffle else np.arange(count)
+            self.cached = {**dict(list(self.cached.items())[-2:]), lap: order}  # replaced whole: others may be reading
+        return order

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from omegaconf import DictConfig
 
+    from .buckets import Frame
     from .checkpoint import Checkpointer
     from .pipeline import Dataset
     from .registry import Registry
@@ -44,6 +45,7 @@ class Run:
         wanted_by: who asked for a checkpoint of this dispatch.
         signal: number of the signal that stopped the run, 0 without one.
         idle_states: of plugins that are off, from the checkpoint resumed from: the next one holds them again.
+        frames: shapes of pictures that the step was compiled for, with buckets.
         altered_by: plugins that replaced cells or changed dtypes; a checkpoint needs them to resume.
         checkpointer: None when nothing is saved.
         dry: the step is only compiled: parameters have no values, no sample is prepared, nothing is computed.
@@ -70,6 +72,7 @@ class Run:
     dry: bool = False
     idle_states: dict[str, Any] = field(default_factory=dict)
     altered_by: list[str] = field(default_factory=list)
+    frames: set[Frame] = field(default_factory=set)
     clock: Clock = field(default_factory=Clock)
     pending: Record = field(default_factory=lambda: Record(0))
 
@@ -110,6 +113,13 @@ class Run:
     def stop(self, reason: str) -> None:
         """End in an orderly way: saved, closed, exit code 0. One process of several ends at the next log."""
         self.stop_wish = self.stop_wish or reason
+
+    def announce_frame(self, frame: Frame | None) -> None:
+        """Say that the next dispatch compiles a graph, if pictures have this shape for the first time."""
+        if frame is not None and frame not in self.frames:
+            self.frames.add(frame)
+            height, width = frame
+            self.log.info("step %d: compiling for pictures of %d x %d", self.step, width, height)
 
     def agree_to_stop(self, together: bool) -> None:
         """Turn a wish to stop into a stop; several processes only when all look at once: none shall wait alone."""

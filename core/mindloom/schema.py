@@ -32,11 +32,16 @@ class DeviceConfig:
 class DataConfig:
     """What is trained on."""
 
-    path: str = setting("", "folder or file that holds the samples")
+    path: str = setting("", "folder, file or pattern that holds the samples")
+    mix: list[Any] = setting([], "several places instead: [{path: a, repeats: 2}, {path: b, weight: 0.5}, ...]")
     format: str = setting("", "dataset format; may be left out when only one is on")
     shuffle: bool = setting(True, "another order every epoch, fixed by the seed")
     workers: int = setting(2, "threads that decode and transform samples")
     prefetch: int = setting(4, "batches prepared ahead")
+    decoder: str = setting("pillow", "what decodes and resizes pictures: pillow, or vips, which is faster (pyvips)")
+    buckets: int = setting(0, "shapes that pictures may be cropped to, chosen for the data set; 0: squares only")
+    bucket_step: int = setting(64, "sides of buckets are multiples of this, in pixels")
+    bucket_run: int = setting(1, "steps in a row that take pictures of one shape; with sink, a multiple of its size")
     max_broken: float = setting(0.05, "share of the samples, rounded up, that may be broken before the run stops")
     max_pixels: int = setting(100_000_000, "larger pictures count as broken (decompression bombs)")
 
@@ -84,6 +89,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "log_interval": (1, 1e9),
     "data.workers": (1, 1024),
     "data.prefetch": (1, 10_000),
+    "data.buckets": (0, 64),
+    "data.bucket_step": (8, 1024),
+    "data.bucket_run": (1, 1e6),
     "data.max_broken": (0, 1),
     "data.max_pixels": (1, 1e12),
     "optim.lr": (0, 1e3),
@@ -98,6 +106,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "device.target": ("CPU", "GPU", "Ascend"),
     "device.mode": ("graph", "pynative"),
     "device.jit_level": ("", "O0", "O1", "O2"),
+    "data.decoder": ("pillow", "vips"),
     "optim.schedule": ("constant", "linear", "cosine"),
 }
 """Settings that take one of a few words."""

@@ -128,6 +128,8 @@ def execute(cfg: DictConfig, registry: Registry) -> int:
         raise
     finally:
         errors = registry.close(LOG)
+        if hasattr(this, "dataset"):
+            this.dataset.close()
         if folder is not None:
             folder.close(refused)
         if errors and not failed:

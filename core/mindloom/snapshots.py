@@ -56,6 +56,7 @@ def capture(run: Run, step: nn.Cell) -> Snapshot:
     meta = {
         "format": FORMAT,
         **run.state(),
+        "data": run.dataset.state(run.position),
         "versions": versions(),
         "altered_by": run.altered_by,
         "plugins": {name: state for name, state in plugins.items() if state},
@@ -117,6 +118,7 @@ def restore(run: Run, step: nn.Cell, snapshot: Snapshot, path: Path) -> None:
     _fill(step_state(step, run.task.model), snapshot.arrays["optimizer"], path)
     run.step = run.first_step = run.saved_step = int(meta["step"])
     run.first_position = int(meta["position"])
+    run.dataset.resume(meta.get("data", {}), run.first_position)
     if meta["seed"] != run.cfg.seed:
         run.log.warning(
             "resuming with seed %d, the checkpoint has %d: order and noise differ", run.cfg.seed, meta["seed"]

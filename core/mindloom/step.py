@@ -156,6 +156,7 @@ def step_by_step(run: Run, step: nn.Cell, dataset: Dataset) -> Iterator[StepResu
     """The core's stepper: one dispatch for each step."""
     with ending(dataset.batches(run.step, run.last_step)) as batches:
         for batch in batches:
+            run.announce_frame(dataset.frame(batch.step))
             lr = run.schedule(batch.step)
             outputs = step(ms.Tensor(lr, ms.float32), *(ms.Tensor(column) for column in batch.columns))
             yield StepResult(1, lr, dict(zip(step.outputs, outputs, strict=True)))

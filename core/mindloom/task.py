@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     import numpy as np
     from mindspore import nn
 
+    from .frozen import Frozen
+
 Draw = Callable[[str], "np.random.Generator"]
 """``draw("noise")`` is a generator of its own for that purpose, keyed by (seed, global sample position)."""
 
 Sample = Mapping[str, Any]
-"""``{"image": PIL.Image in RGB, "caption": str, "id": str, ...}``: one decoded sample, as a format delivers it."""
+"""``{"image": images.Picture, "caption": str, "id": str, ...}``: one decoded sample, as a format delivers it."""
 
 
 class Task(ABC):
@@ -30,6 +32,7 @@ class Task(ABC):
             is replaced in these too.
         columns: names of the batch's columns, in the order of the arguments of ``loss``.
         keep_float32: regular expressions of parameter names that must not be lowered to float16, such as norms.
+        resolution: side in pixels of the square whose area aspect-ratio buckets keep; 0: the task takes no buckets.
     """
 
     model: nn.Cell
@@ -37,6 +40,7 @@ class Task(ABC):
     cells: tuple[nn.Cell, ...] = ()
     columns: tuple[str, ...]
     keep_float32: tuple[str, ...] = ()
+    resolution: int = 0
 
     @abstractmethod
     def transform(self, sample: Sample, draw: Draw) -> dict[str, np.ndarray]:
@@ -50,14 +54,23 @@ class Task(ABC):
         """Return some row of every column, for compiling without data: only shapes and dtypes count."""
         from PIL import Image
 
+        from .images import PillowPicture
         from .plan import Plan
 
-        sample = {"image": Image.new("RGB", (64, 64), "grey"), "caption": "a picture", "id": "example"}
+        sample = {"image": PillowPicture(Image.new("RGB", (64, 64), "grey")), "caption": "a picture", "id": "example"}
         return self.transform(sample, Plan(samples=1, seed=0).draw(0))
 
     @abstractmethod
     def load_weights(self, path: Path) -> None:
         """Fill ``model`` from a file or folder. Raise ``UserError`` when names or shapes do not fit."""
+
+    def frozen(self) -> Frozen | None:
+        """The part of the loss that never trains, if its results can be kept; None if there is none.
+
+        Raises:
+            UserError: a setting of the task makes every result unique.
+        """
+        return None
 
     def preview(self, prompts: Sequence[str], seed: int) -> list[np.ndarray] | None:
         """Show what the model can do now: one uint8 ``[height, width, 3]`` picture for each prompt, or None."""

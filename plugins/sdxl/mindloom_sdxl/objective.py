@@ -6,6 +6,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
+from .cells.embedding import MicroConditioning
 from .cells.model import SDXLModel
 from .schedule import mixing
 
@@ -28,17 +29,16 @@ class Predict(nn.Cell):
         return predicted.astype(ms.float32)
 
 
-class DiffusionLoss(nn.Cell):
+class NoiseLoss(nn.Cell):
     """‖UNet(x_t, t, captions, sizes) - ε‖², mean over everything (Ho et al. 2020, equation 14).
 
     x_t = √ᾱ_t z + √(1 - ᾱ_t) ε, with z the VAE's sample times its scale. This is the objective of
     generative-models' ``StandardDiffusionLoss`` too: there σ⁻²‖D - x_0‖² = ‖F - ε‖², computed here without the detour.
-    VAE and text encoders get no gradient. The VAE stays in float32: SDXL's overflows float16.
     """
 
     def __init__(self, model: SDXLModel) -> None:
         super().__init__(auto_prefix=False)
-        self.model, self.predict = model, Predict(model)
+        self.predict = Predict(model)
         self.scale = model.preset.vae.scale
         signal, noise = mixing()
         self.signal = ms.Tensor(signal.astype(np.float32))
@@ -46,9 +46,33 @@ class DiffusionLoss(nn.Cell):
         self.at, self.reshape, self.exp = ops.Gather(), ops.Reshape(), ops.Exp()
         self.stop, self.square, self.mean = ops.StopGradient(), ops.Square(), ops.ReduceMean()
 
+    def sampled(self, mean: ms.Tensor, logvar: ms.Tensor, vae_noise: ms.Tensor) -> ms.Tensor:
+        """A sample of the VAE's posterior, in the UNet's scale."""
+        return (mean + self.exp(0.5 * logvar) * vae_noise) * self.scale
+
+    def error(
+        self, latents: ms.Tensor, context: ms.Tensor, vector: ms.Tensor, timesteps: ms.Tensor, noise: ms.Tensor
+    ) -> ms.Tensor:
+        signal = self.reshape(self.at(self.signal, timesteps, 0), (-1, 1, 1, 1))
+        level = self.reshape(self.at(self.noise, timesteps, 0), (-1, 1, 1, 1))
+        noisy = signal * self.stop(latents) + level * noise
+        predicted = self.predict(noisy, timesteps, self.stop(context), self.stop(vector))
+        return self.mean(self.square(predicted - noise))
+
+
+class DiffusionLoss(NoiseLoss):
+    """The loss of pictures and captions. VAE and text encoders get no gradient.
+
+    The VAE stays in float32: SDXL's overflows float16.
+    """
+
+    def __init__(self, model: SDXLModel) -> None:
+        super().__init__(model)
+        self.model = model
+
     def latents(self, pixels: ms.Tensor, vae_noise: ms.Tensor) -> ms.Tensor:
         mean, logvar = self.model.first_stage_model(pixels.astype(ms.float32) / 127.5 - 1.0)
-        return (mean + self.exp(0.5 * logvar) * vae_noise) * self.scale
+        return self.sampled(mean, logvar, vae_noise)
 
     def construct(
         self,
@@ -61,10 +85,27 @@ class DiffusionLoss(nn.Cell):
         noise: ms.Tensor,
         vae_noise: ms.Tensor,
     ) -> ms.Tensor:
-        latents = self.stop(self.latents(pixels, vae_noise))
         context, vector = self.model.conditioner(ids_1, ids_2, eot_index, time_ids)
-        signal = self.reshape(self.at(self.signal, timesteps, 0), (-1, 1, 1, 1))
-        level = self.reshape(self.at(self.noise, timesteps, 0), (-1, 1, 1, 1))
-        noisy = signal * latents + level * noise
-        predicted = self.predict(noisy, timesteps, self.stop(context), self.stop(vector))
-        return self.mean(self.square(predicted - noise))
+        return self.error(self.latents(pixels, vae_noise), context, vector, timesteps, noise)
+
+
+class KeptLoss(NoiseLoss):
+    """The same loss of what VAE and text encoders made of pictures and captions earlier; it holds neither of them."""
+
+    def __init__(self, model: SDXLModel) -> None:
+        super().__init__(model)
+        self.sizes, self.concat = MicroConditioning(model.preset.size_dim), ops.Concat(-1)
+
+    def construct(
+        self,
+        mean: ms.Tensor,
+        logvar: ms.Tensor,
+        context: ms.Tensor,
+        pooled: ms.Tensor,
+        time_ids: ms.Tensor,
+        timesteps: ms.Tensor,
+        noise: ms.Tensor,
+        vae_noise: ms.Tensor,
+    ) -> ms.Tensor:
+        vector = self.concat((pooled, self.sizes(time_ids)))
+        return self.error(self.sampled(mean, logvar, vae_noise), context, vector, timesteps, noise)

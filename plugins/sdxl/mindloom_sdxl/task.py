@@ -11,6 +11,7 @@ from mindloom import UserError
 from mindloom.task import Draw, Sample, Task
 
 from .cells.model import SDXLModel
+from .frozen import FROZEN, KeptTransform, SdxlFrozen, kept_example
 from .objective import DiffusionLoss
 from .presets import PRESETS
 from .preview import Previewer
@@ -34,10 +35,17 @@ KEEP_FLOAT32 = (
 
 
 class SdxlTask(Task):
-    """Full-parameter training of the UNet with the noise-prediction objective; VAE and text encoders are frozen."""
+    """Full-parameter training of the UNet with the noise-prediction objective; VAE and text encoders are frozen.
+
+    Attributes:
+        row: turns samples into rows; another one when features are kept.
+        previewer: None when the encoders were dropped.
+    """
 
     columns = COLUMNS
     keep_float32 = KEEP_FLOAT32
+    row: Transform | KeptTransform
+    previewer: Previewer | None = None
 
     def __init__(self, cfg: Sdxl.Config, dry: bool = False) -> None:
         """Build everything.
@@ -49,8 +57,9 @@ class SdxlTask(Task):
             UserError: no vocabulary, or one that is larger than the model's.
         """
         preset = PRESETS[cfg.preset]
-        self.size = size = cfg.resolution or preset.resolution
-        tokenizer = None if dry else vocabulary(cfg)
+        self.cfg, self.resolution = cfg, cfg.resolution or preset.resolution
+        size = self.resolution
+        self.tokenizer = tokenizer = None if dry else vocabulary(cfg)
         self.model = SDXLModel(preset)
         self.loss = DiffusionLoss(self.model)
         if tokenizer is None:
@@ -69,9 +78,12 @@ class SdxlTask(Task):
 
     def example(self) -> dict[str, np.ndarray]:
         """Zeros in the shapes of :class:`mindloom_sdxl.transform.Transform`, which needs no vocabulary."""
-        latent = np.zeros((VAE_CHANNELS, self.size // VAE_FACTOR, self.size // VAE_FACTOR), np.float32)
+        side = self.resolution
+        latent = np.zeros((VAE_CHANNELS, side // VAE_FACTOR, side // VAE_FACTOR), np.float32)
+        if self.columns != COLUMNS:
+            return kept_example(self.model.preset, latent)
         return {
-            "pixels": np.zeros((3, self.size, self.size), np.uint8),
+            "pixels": np.zeros((3, side, side), np.uint8),
             "time_ids": np.zeros(6, np.float32),
             "ids_1": np.zeros(LENGTH, np.int32),
             "ids_2": np.zeros(LENGTH, np.int32),
@@ -82,16 +94,30 @@ class SdxlTask(Task):
         }
 
     def load_weights(self, path: Path) -> None:
-        """See :func:`mindloom_sdxl.weights.load_weights`."""
-        load_weights(self.model, path)
+        """See :func:`mindloom_sdxl.weights.load_weights`. Encoders that were dropped are not asked for."""
+        load_weights(self.model, path, spare=() if hasattr(self.model, "conditioner") else FROZEN)
 
     def save_weights(self, path: Path) -> None:
         """See :func:`mindloom_sdxl.weights.save_weights`."""
         save_weights(self.model, path)
 
-    def preview(self, prompts: Sequence[str], seed: int) -> list[np.ndarray]:
-        """See :class:`mindloom_sdxl.preview.Previewer`."""
-        return self.previewer(prompts, seed)
+    def frozen(self) -> SdxlFrozen:
+        """VAE and text encoders.
+
+        Raises:
+            UserError: crops are random.
+        """
+        if self.cfg.random_crop:
+            raise UserError(
+                "features cannot be kept while plugins.sdxl.random_crop gives a picture another crop every time: "
+                "set plugins.sdxl.random_crop=false",
+                "plugins.sdxl.random_crop",
+            )
+        return SdxlFrozen(self)
+
+    def preview(self, prompts: Sequence[str], seed: int) -> list[np.ndarray] | None:
+        """See :class:`mindloom_sdxl.preview.Previewer`; None without encoders."""
+        return self.previewer(prompts, seed) if self.previewer else None
 
 
 def vocabulary(cfg: Sdxl.Config) -> CaptionTokenizer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import importlib.util
 import json
 import os
@@ -43,6 +44,7 @@ class CaptionTokenizer:
         from transformers import CLIPTokenizer
 
         self.size = len(vocabulary)
+        self.fingerprint = hashlib.sha256(json.dumps([vocabulary, merges]).encode()).hexdigest()
         self.end = vocabulary[END]
         self.clip = CLIPTokenizer(vocab=vocabulary, merges=merges)  # type: ignore[arg-type]
 

@@ -20,18 +20,23 @@ HARMLESS_SUFFIXES = ("position_ids", "logit_scale")
 HARMLESS_PREFIXES = ("model_ema.", "denoiser.", "loss.")
 
 
-def load_weights(model: nn.Cell, path: Path) -> None:
-    """Fill every parameter of ``model``, cast to the parameter's dtype, from a file or the only one in a folder.
+def load_weights(model: nn.Cell, path: Path, only: tuple[str, ...] = ("",), spare: tuple[str, ...] = ()) -> None:
+    """Fill the parameters of ``model``, cast to each parameter's dtype, from a file or the only one in a folder.
 
     Nothing is changed before all names and shapes have been compared. Harmless extras (``position_ids``, EMA copies)
     are ignored.
+
+    Args:
+        only: beginnings of names; other parameters and other tensors of the file are left alone.
+        spare: beginnings of names that the file may have and the model has not.
 
     Raises:
         UserError: no such file, not a weights file, or names or shapes that do not fit.
     """
     source = open_source(find_file(path))
-    parameters = dict(model.parameters_and_names())
-    compare({name: tuple(parameter.shape) for name, parameter in parameters.items()}, source.shapes, path)
+    parameters = {name: p for name, p in model.parameters_and_names() if name.startswith(only)}
+    found = {name: s for name, s in source.shapes.items() if name.startswith(only) and not name.startswith(spare)}
+    compare({name: tuple(parameter.shape) for name, parameter in parameters.items()}, found, path)
     for name, parameter in parameters.items():
         array = source.read(name).astype(ms.dtype_to_nptype(parameter.dtype), copy=False)
         parameter.set_data(ms.Tensor(array))

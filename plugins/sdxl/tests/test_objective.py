@@ -14,6 +14,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindloom import UserError
+from mindloom.images import PillowPicture
 from mindloom_sdxl import Sdxl
 from mindloom_sdxl.presets import PRESETS, TINY
 from mindloom_sdxl.schedule import alphas_cumprod
@@ -41,7 +42,8 @@ def batch(task: SdxlTask) -> list[np.ndarray]:
     rows = []
     for position in range(BATCH):
         pixels = draw_for(position)("picture").integers(0, 256, (80, 96, 3), np.uint8)
-        sample = {"image": Image.fromarray(pixels), "caption": f"a {'very ' * position}red circle", "id": str(position)}
+        picture = PillowPicture(Image.fromarray(pixels))
+        sample = {"image": picture, "caption": f"a {'very ' * position}red circle", "id": str(position)}
         rows.append(task.transform(sample, draw_for(position)))
     return [np.stack([row[name] for row in rows]) for name in task.columns]
 
@@ -182,7 +184,7 @@ def test_vocabulary_larger_than_the_models_is_refused(monkeypatch: pytest.Monkey
 
 
 def test_the_example_is_shaped_like_a_row_and_needs_no_vocabulary(task: SdxlTask) -> None:
-    row = task.transform({"image": Image.new("RGB", (70, 64)), "caption": "a red circle"}, draw_for(0))
+    row = task.transform({"image": PillowPicture(Image.new("RGB", (70, 64))), "caption": "a red circle"}, draw_for(0))
     example = SdxlTask(settings(tokenizer="/nowhere"), dry=True).example()
     assert list(example) == list(row) == list(task.columns)
     assert [(x.shape, x.dtype) for x in example.values()] == [(x.shape, x.dtype) for x in row.values()]

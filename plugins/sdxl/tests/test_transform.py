@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mindloom.images import PillowPicture
 from mindloom_sdxl.tokens import load_tokenizer
 from mindloom_sdxl.transform import COLUMNS, Transform
 from PIL import Image
@@ -24,7 +25,7 @@ def draw_for(position: int) -> Any:
 def sample(width: int, height: int, caption: str = "a red circle") -> dict[str, Any]:
     rows, columns = np.mgrid[:height, :width]
     pixels = np.stack([columns * 255 // max(1, width - 1), rows * 255 // max(1, height - 1), rows * 0], -1)
-    return {"image": Image.fromarray(pixels.astype(np.uint8)), "caption": caption, "id": "0"}
+    return {"image": PillowPicture(Image.fromarray(pixels.astype(np.uint8))), "caption": caption, "id": "0"}
 
 
 def test_every_column_has_its_shape_and_dtype() -> None:
@@ -67,7 +68,8 @@ def test_centre_crop_shows_the_middle_and_channels_come_first() -> None:
 
 def test_shrinking_averages_instead_of_skipping() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)
-    row = Transform(64, TOKENIZER)({"image": Image.fromarray(noise), "caption": "", "id": "0"}, draw_for(0))
+    picture = PillowPicture(Image.fromarray(noise))
+    row = Transform(64, TOKENIZER)({"image": picture, "caption": "", "id": "0"}, draw_for(0))
     assert row["pixels"].std() < 20
 
 
@@ -128,6 +130,13 @@ def test_same_draws_give_the_same_row() -> None:
         assert (first[name] == second[name]).all()
 
 
-def test_picture_that_is_not_rgb_is_a_broken_sample() -> None:
-    with pytest.raises(ValueError, match="RGB"):
-        Transform(64, TOKENIZER)({"image": Image.new("L", (64, 64)), "caption": "", "id": "0"}, draw_for(0))
+def test_sample_with_a_frame_of_its_own_fills_that() -> None:
+    row = Transform(64, TOKENIZER)({**sample(200, 100), "frame": (48, 80)}, draw_for(0))
+    assert row["pixels"].shape == (3, 48, 80)
+    assert row["noise"].shape == row["vae_noise"].shape == (4, 6, 10)
+    assert row["time_ids"].tolist() == [100, 200, 0, 8, 48, 80]
+
+
+def test_empty_picture_is_a_broken_sample() -> None:
+    with pytest.raises(ValueError, match="0 x 64 pixels"):
+        Transform(64, TOKENIZER)(sample(0, 64), draw_for(0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any
 
 import mindspore as ms
@@ -50,8 +50,13 @@ def looped(run: Any, step: nn.Cell, dataset: Any, size: int) -> Iterator[StepRes
     loop.set_train()
     with ending(dataset.batches(run.step, run.last_step)) as batches:
         for first, last in chunks(run.step, run.last_step, size):
-            taken = list(islice(batches, last - first))
-            lrs = [run.schedule(batch.step) for batch in taken]
-            columns = [stacked(list(column), size) for column in zip(*(batch.columns for batch in taken), strict=True)]
-            outputs = loop(ms.Tensor(len(taken), ms.int32), stacked([np.float32(lr) for lr in lrs], size), *columns)
-            yield StepResult(len(taken), lrs[-1], dict(zip(step.outputs, outputs, strict=True)))
+            # A graph has fixed shapes: where they change within a chunk, it takes several dispatches.
+            for _, same in groupby(islice(batches, last - first), lambda batch: [c.shape for c in batch.columns]):
+                taken = list(same)
+                run.announce_frame(dataset.frame(taken[0].step))
+                lrs = [run.schedule(batch.step) for batch in taken]
+                rows = zip(*(batch.columns for batch in taken), strict=True)
+                columns = [stacked(list(column), size) for column in rows]
+                count = ms.Tensor(len(taken), ms.int32)
+                outputs = loop(count, stacked([np.float32(lr) for lr in lrs], size), *columns)
+                yield StepResult(len(taken), lrs[-1], dict(zip(step.outputs, outputs, strict=True)))

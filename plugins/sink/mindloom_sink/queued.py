@@ -35,16 +35,25 @@ class Rows:
 def queued(run: Any, step: nn.Cell, dataset: Any, size: int, queue: int) -> Iterator[StepResult]:
     """Dispatch the steps that are left, ``size`` at a time.
 
-    A sink has one size for its whole life, so a shorter first or last dispatch gets a sink of its own.
+    A sink has one size and one shape for its whole life, so a shorter dispatch and one of other shapes get a sink of
+    their own.
     """
     ds.config.set_prefetch_size(queue)
     config = ms.JitConfig(jit_level=run.cfg.device.jit_level) if run.cfg.device.jit_level else ms.JitConfig()
-    pieces = chunks(run.step, run.last_step, size)
-    for steps, group in groupby(pieces, lambda piece: piece[1] - piece[0]):
+    pieces = (part for piece in chunks(run.step, run.last_step, size) for part in uniform(dataset, *piece))
+    for (steps, frame), group in groupby(pieces, lambda piece: (piece[1] - piece[0], dataset.frame(piece[0]))):
         same = list(group)
+        run.announce_frame(frame)
         rows = Rows(run, dataset, same[0][0], same[-1][1])
         source = ds.GeneratorDataset(rows, ["lr", *run.task.columns], shuffle=False)
         dispatch = ms.data_sink(step, source, sink_size=steps, jit_config=config)
         for _, last in same:
             outputs = dispatch()
             yield StepResult(steps, run.schedule(last - 1), dict(zip(step.outputs, outputs, strict=True)))
+
+
+def uniform(dataset: Any, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """Divide a piece where the shape of the pictures changes."""
+    for _, steps in groupby(range(first, last), dataset.frame):
+        same = list(steps)
+        yield same[0], same[-1] + 1

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from mindloom import UserError, images
+from mindloom import UserError
+from mindloom.ending import ending
+from mindloom.formats import SampleError, Stream
+from mindloom.loader import BROKEN
+from mindloom.loader import prepare as prepare_row
 from mindloom.plan import Plan
 
 if TYPE_CHECKING:
-    from mindloom.formats import Source
+    from mindloom.formats import RawSample
+    from mindloom.images import Decode
     from mindloom.loader import Row
-    from mindloom.task import Task
+    from mindloom.task import Draw, Task
     from mindspore import nn
 
 
@@ -50,23 +55,24 @@ class HeldOut:
 
 
 def prepare(
-    source: Source, task: Task, seed: int, wanted: int, batch_size: int, max_pixels: int, log: logging.Logger
+    source: Any, task: Task, seed: int, wanted: int, batch_size: int, decode: Decode, log: logging.Logger
 ) -> HeldOut:
     """Pick samples by the seed, draw everything random about each of them once, and batch them.
 
     Sample i has the random streams of (seed, i) for good, so two measurements differ by the weights alone. Broken
-    samples are skipped. Fewer samples than a batch make one smaller batch.
+    samples are skipped. Fewer samples than a batch make one smaller batch. Of a stream the first samples are taken.
 
     Raises:
         UserError: no sample can be read.
     """
     plan = Plan(len(source), seed)
     rows: list[Row] = []
-    for position in range(plan.samples):
-        if len(rows) == wanted:
-            break
-        row = _row(source, plan.index(position), task, plan, len(rows), max_pixels, log)
-        rows += [] if row is None else [row]
+    with ending(_samples(source, plan)) as samples:
+        for name, raw in samples:
+            row = _row(name, raw, task, plan.draw(len(rows)), decode, log)
+            rows += [] if row is None else [row]
+            if len(rows) == wanted:
+                break
     if not rows:
         raise UserError(f"none of the {plan.samples} held-out samples can be read")
     size = min(batch_size, len(rows))
@@ -78,16 +84,30 @@ def prepare(
     return HeldOut(batches, used, len(rows) - used)
 
 
+def _samples(source: Any, plan: Plan) -> Iterator[tuple[str, RawSample | Exception]]:
+    """Samples or the errors that they are, each with a name as far as there is one without reading it."""
+    if isinstance(source, Stream):
+        items = source.read(0, 0, len(source))
+        with ending(items):
+            yield from ((f"#{place}", item) for place, item in enumerate(items))
+        return
+    for position in range(plan.samples):
+        index = plan.index(position)
+        try:
+            yield f"#{index}", source[index]
+        except BROKEN as error:
+            yield f"#{index}", error
+
+
 def _row(
-    source: Source, index: int, task: Task, plan: Plan, position: int, max_pixels: int, log: logging.Logger
+    name: str, raw: RawSample | Exception, task: Task, draw: Draw, decode: Decode, log: logging.Logger
 ) -> Row | None:
-    name = f"#{index}"
     try:
-        sample = dict(source[index])
-        name = str(sample.get("id", name))
-        if "image" in sample:
-            sample["image"] = images.decode(sample["image"], max_pixels)
-        return task.transform(sample, plan.draw(position))
-    except (OSError, ValueError, KeyError) as error:
-        log.warning("skipped broken held-out sample %s: %s", name, error)
+        if isinstance(raw, Exception):
+            raise raw
+        name = str(raw.get("id", name))
+        return prepare_row(raw, task, draw, decode)
+    except BROKEN as error:
+        found = error.id if isinstance(error, SampleError) else ""
+        log.warning("skipped broken held-out sample %s: %s", found or name, error)
         return None

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mindloom import Plugin, UserError, hookimpl
+from mindloom.grid import grid
 from mindloom.schema import interval, setting
 from PIL import Image
-
-from .grid import grid
 
 if TYPE_CHECKING:
     from mindloom.run import Run
@@ -125,15 +124,17 @@ class Validate(Plugin):
         )
 
     def _open(self, run: Run) -> None:
-        from mindloom.formats import open_source
+        from mindloom.images import decoder
+        from mindloom.opening import open_source
 
         from .heldout import prepare
 
         key, cfg = self._key("data_path"), run.cfg
         source = open_source(run, self.cfg.data_path, key)
+        decode = decoder(cfg.data.decoder, cfg.data.max_pixels)
         try:
             self.held_out = prepare(
-                source, run.task, self.cfg.seed, self.cfg.samples, cfg.per_batch_size, cfg.data.max_pixels, run.log
+                source, run.task, self.cfg.seed, self.cfg.samples, cfg.per_batch_size, decode, run.log
             )
         except UserError as error:
             raise UserError(f"{error}: check {key}", setting=key) from error

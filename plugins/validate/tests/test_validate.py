@@ -54,7 +54,7 @@ def seen(fitted: Fitted) -> Pictures:
 
 
 def sheets(fitted: Fitted) -> list[str]:
-    return sorted(path.name for path in (fitted.path / "samples").iterdir())
+    return sorted(Path(path).name for path in (fitted.path / "samples").iterdir())
 
 
 def test_training_is_bit_for_bit_the_same_with_and_without(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_what_the_format_finds_wrong_there_is_blamed_on_the_right_setting(tmp_pa
             """Raise as formats do."""
 
             def open_picky(path: Path, world: Any) -> Numbers:
-                if path.name != "train":
+                if Path(path).name != "train":
                     raise UserError(f"{path} has no table", setting="data.path")
                 return Numbers(4)
 

@@ -1,4 +1,4 @@
-"""The plugin ``csv``: captioned images that CSV files list, one row each."""
+"""The plugin ``csv``: captioned images that lists name (CSV, TSV, JSON Lines), or that lie beside their captions."""
 
 from __future__ import annotations
 
@@ -7,39 +7,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mindloom import Plugin, hookimpl
+from mindloom.formats import Format
 from mindloom.schema import setting
 
-from .source import Listed
+from .columns import columns
+from .source import Samples, find
+from .writer import write
 
 if TYPE_CHECKING:
-    from mindloom.formats import OpenFormat
     from mindloom.world import World
 
 __all__ = ["Csv"]
 
 
 class Csv(Plugin):
-    """Captioned images listed in CSV files, in a folder and its sub-folders."""
+    """Captioned images listed in CSV, TSV or JSON Lines files, or with a text file each."""
 
     cfg: Any
 
     @dataclass
     class Config:
-        """The names in the header line."""
+        """What lists call their columns."""
 
-        image_column: str = setting("dir", "column of image paths, relative to the folder of their CSV file")
+        image_column: str = setting("dir", "column of image paths; file_name is known too")
         caption_column: str = setting("text", "column of captions")
 
     @hookimpl
-    def add_formats(self) -> dict[str, OpenFormat]:
+    def add_formats(self) -> dict[str, Format]:
         """Offer the format ``csv``."""
-        return {"csv": self.open}
+        return {"csv": Format(self.open, write)}
 
-    def open(self, path: Path, world: World) -> Listed:
-        """List the samples of a folder or of one CSV file. Images are not looked at before they are asked for.
+    def open(self, path: str, world: World) -> Samples:
+        """Find the samples of a folder or of one list file. Images are not looked at before they are asked for.
 
         Raises:
-            UserError: there is no CSV file, or one of them cannot be understood.
+            UserError: there is nothing of the kind, or a list cannot be understood.
         """
-        columns = {"image_column": self.cfg.image_column, "caption_column": self.cfg.caption_column}
-        return Listed(path, {f"plugins.{self.name or 'csv'}.{key}": column for key, column in columns.items()})
+        section = f"plugins.{self.name or 'csv'}"
+        return find(Path(path), columns(self.cfg.image_column, self.cfg.caption_column, section))

@@ -1,78 +1,149 @@
-"""The samples that a folder's CSV files list, in an order that depends on names only."""
+"""The samples of a folder, listed or in pairs, in an order that depends on names only."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import sys
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mindloom import UserError
+from mindloom.formats import SampleError
 
-from .table import rows
-
-
-def csv_files(path: Path) -> Iterator[Path]:
-    """Yield a file itself, or the CSV files of a folder: its own by name, then those of its sub-folders by name.
-
-    Links to folders are followed, each folder once. Hidden files are left out: macOS puts binary ``._name.csv`` beside
-    every file that it copies.
-    """
-    if path.is_file():
-        yield path
-        return
-    seen: set[str] = set()
-    for folder, subfolders, files in os.walk(path, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(files):
-            if name.lower().endswith(".csv") and not name.startswith("."):
-                yield Path(folder, name)
+from . import lines, table
+from .columns import Columns
+from .files import LISTS, ends, lists, pairs
 
 
-class Listed:
+class Samples:
     """An indexed source: ``{"image": bytes of the file, "caption": str, "id": path relative to the data folder}``.
 
-    A million rows are two million strings and no more: paths stay relative, their folders are kept once for each file.
+    A million samples are two million strings and no more: paths stay relative, their folders are kept once.
 
     Args:
-        path: a folder or a CSV file.
-        columns: setting -> name of the column; that of images, then that of captions.
-
-    Raises:
-        UserError: there is no CSV file, or one of them cannot be understood.
+        root: ids are relative to it.
+        entries: (folder, picture, caption or, see :class:`Pairs`, its file) of every sample, folder by folder.
     """
 
-    def __init__(self, path: Path, columns: Mapping[str, str]) -> None:
+    def __init__(self, root: Path, entries: Iterable[tuple[str, str, str]]) -> None:
         self.folders: list[tuple[str, str]] = []
         self.folder_of = array("L")
         self.images: list[str] = []
         self.captions: list[str] = []
-        root = path.parent if path.is_file() else path
-        for file in csv_files(path):
-            self.folders.append((str(file.parent), file.parent.relative_to(root).as_posix()))
-            for image, caption in rows(file, columns):
-                self.folder_of.append(len(self.folders) - 1)
-                self.images.append(image)
-                self.captions.append(caption)
-        if not self.folders:
-            wanted = ",".join(columns.values())
-            raise UserError(
-                f"{path} holds no *.csv file, nor do its sub-folders: add one with the header line {wanted}",
-                setting="data.path",
-            )
+        for folder, image, caption in entries:
+            if not self.folders or self.folders[-1][0] != folder:
+                self.folders.append((folder, os.path.relpath(folder, root)))
+            self.folder_of.append(len(self.folders) - 1)
+            self.images.append(image)
+            self.captions.append(caption)
+        self.repeated = dict(self._repeated())
+
+    def _repeated(self) -> Iterator[tuple[int, int]]:
+        """Yield ``(index, 2)`` for the second sample with the same picture, and so on."""
+        counts: dict[int, int] = {}  # of hashes: a million ids would take 100 MB for a moment
+        for index in range(len(self.images)):
+            key = hash(self._name(index))
+            counts[key] = counts.get(key, 0) + 1
+            if counts[key] > 1:
+                yield index, counts[key]
+
+    def _name(self, index: int) -> str:
+        return os.path.normpath(os.path.join(self.folders[self.folder_of[index]][1], self.images[index]))
+
+    def id(self, index: int) -> str:
+        """The picture's path from the data folder; ``path#2`` when it is listed a second time."""
+        name = self._name(index)
+        return f"{name}#{self.repeated[index]}" if index in self.repeated else name
+
+    def where(self, index: int) -> str:
+        """The path of the picture."""
+        return os.path.join(self.folders[self.folder_of[index]][0], self.images[index])
+
+    def caption(self, index: int) -> str:
+        """As listed."""
+        return self.captions[index]
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        folder, relative = self.folders[self.folder_of[index]]
-        image = self.images[index]
-        with open(os.path.join(folder, image), "rb") as file:
-            data = file.read()
-        return {"image": data, "caption": self.captions[index], "id": os.path.normpath(os.path.join(relative, image))}
+        with self._named(index) as where, open(where, "rb") as file:
+            return {"image": file.read(), "caption": self.caption(index), "id": self.id(index), "where": where}
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Width and height of the upright picture, from the beginning of its file."""
+        from mindloom.images import size_of  # imports NumPy and Pillow, which listing does not need
+
+        with self._named(index) as where, open(where, "rb") as file:
+            # Whether the picture is too large to decode is not asked here.
+            return size_of(file, sys.maxsize)
+
+    def stamp(self, index: int) -> str:
+        """Path, size and time of the picture, and a digest of the caption."""
+        with self._named(index) as where:
+            facts = os.stat(where)
+            digest = hashlib.blake2b(self.caption(index).encode(), digest_size=8).hexdigest()
+            return f"{where} {facts.st_size} {facts.st_mtime_ns} {digest}"
+
+    @contextmanager
+    def _named(self, index: int) -> Iterator[str]:
+        """Give errors the sample's id and place."""
+        where = self.where(index)
+        try:
+            yield where
+        except OSError as error:
+            raise SampleError(f"cannot be read: {error.strerror}", self.id(index), where) from None
+        except ValueError as error:
+            raise SampleError(str(error), self.id(index), where) from None
+
+
+class Pairs(Samples):
+    """Pictures with a text file each; ``captions`` holds the names of the text files, read when their turn comes."""
+
+    def caption(self, index: int) -> str:
+        """The text of the file beside the picture.
+
+        Raises:
+            ValueError: there is none, or it cannot be read.
+        """
+        name = self.captions[index]
+        if not name:
+            raise ValueError(f"has no caption: write {Path(self.images[index]).stem}.txt beside it")
+        try:
+            with open(os.path.join(self.folders[self.folder_of[index]][0], name), encoding="utf-8-sig") as file:
+                return file.read().strip()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"its caption {name} is not UTF-8 ({error.reason} at byte {error.start})") from None
+        except OSError as error:
+            raise ValueError(f"its caption {name} cannot be read: {error.strerror}") from None
+
+
+def find(path: Path, columns: Columns) -> Samples:
+    """The samples of a list file, or of a folder: those that list files name or, without any, pairs.
+
+    Raises:
+        UserError: there is neither, or a list file cannot be understood.
+    """
+    if not path.exists():
+        raise UserError(f"{path} is neither a folder nor a file, which is all that lists are read from", "data.path")
+    found = list(lists(path))
+    if found:
+        entries = ((str(file.parent), *row) for file in found for row in _rows(file, columns))
+        return Samples(path.parent if path.is_file() else path, entries)
+    beside = Pairs(path, pairs(path))
+    if not any(beside.captions):
+        wanted = ",".join(names[0] for names, _ in columns)
+        raise UserError(
+            f"{path} holds no *.csv file, nor {', '.join(f'*{kind}' for kind in LISTS[1:])} or pictures with a .txt "
+            f"each, nor do its sub-folders: add a .csv file with the header line {wanted}",
+            setting="data.path",
+        )
+    return beside
+
+
+def _rows(file: Path, columns: Columns) -> Iterator[tuple[str, str]]:
+    return lines.rows(file, columns) if ends(file.name, ("jsonl",)) else table.rows(file, columns)

@@ -20,7 +20,7 @@ from PIL import Image
 def opened(path: Path, **settings: str) -> Any:
     plugin = Csv(Csv.Config(**settings))
     plugin.name = "csv"
-    return plugin.add_formats()["csv"](path, World())
+    return plugin.add_formats()["csv"].open(str(path), World())
 
 
 def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -51,7 +51,7 @@ def test_one_file_is_enough_and_columns_have_any_name_and_order(tmp_path: Path) 
     write(tmp_path / "wren.jpg", "w")
     source = opened(file, image_column="file_name", caption_column="caption")
     assert len(source) == 1
-    assert source[0] == {"image": b"w", "caption": "a wren", "id": "wren.jpg"}
+    assert source[0] == {"image": b"w", "caption": "a wren", "id": "wren.jpg", "where": str(tmp_path / "wren.jpg")}
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
@@ -118,7 +118,7 @@ class Brightness(Toy):
 
         class Task(ToyTask):
             def transform(self, sample: Any, draw: Any) -> dict[str, np.ndarray]:
-                colour = np.asarray(sample["image"], np.float32).mean(axis=(0, 1)) / 255
+                colour = sample["image"].pixels().mean(axis=(0, 1)) / 255
                 return {
                     "inputs": np.append(colour, 1).astype(np.float32),
                     "targets": np.array([len(sample["caption"])], np.float32),

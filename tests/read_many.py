@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import psutil
 from mindloom.config import build
+from mindloom.data.opening import make_pipeline
 from mindloom.discovery import discover
 from mindloom.layers import Layers
-from mindloom.opening import make_pipeline
 from mindloom.registry import Registry
 from mindloom.world import World
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from mindloom.bucket_order import BucketOrder
+from mindloom.data.bucket_order import BucketOrder
 
 FRAMES = [(64, 128), (96, 96), (128, 64)]
 NEAREST = np.array([0] * 7 + [1] * 20 + [2] * 3, np.uint8)

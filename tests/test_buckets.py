@@ -8,7 +8,7 @@ import logging
 import numpy as np
 import pytest
 from mindloom import UserError
-from mindloom.buckets import assign, candidates, choose, describe, fill
+from mindloom.data.buckets import assign, candidates, choose, describe, fill
 
 AREA = 1024 * 1024
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mindloom.data import cli, progress
-from mindloom.data.check import histogram, ratio_report
 from mindloom.discovery import discover
+from mindloom.survey import cli, progress
+from mindloom.survey.check import histogram, ratio_report
 from PIL import Image
 
 from .data_sets import CHINESE, STREAM, bomb, jpeg, listed, shards, sound, tar
@@ -253,7 +253,7 @@ def test_a_check_counts_tokens_and_does_not_import_mindspore(tmp_path: Path) -> 
     rows = [("a.jpg", jpeg(0), "a red disc on a light background"), ("b.jpg", jpeg(1), "tree " * 90)]
     listed(tmp_path / "set", rows)
     code = (
-        "import sys\nfrom mindloom.data.cli import main\n"
+        "import sys\nfrom mindloom.survey.cli import main\n"
         f"code = main(['check', {str(tmp_path / 'set')!r}])\nprint(code, 'mindspore' in sys.modules)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "core")}

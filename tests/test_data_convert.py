@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mindloom.data import cli
-from mindloom.data.finding import opened
 from mindloom.discovery import discover
 from mindloom.formats import RawSample, Stream
 from mindloom.layers import Layers
+from mindloom.survey import cli
+from mindloom.survey.finding import opened
 
 from .data_sets import CHINESE, STREAM, bomb, jpeg, listed, sound
 

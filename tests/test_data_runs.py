@@ -98,7 +98,7 @@ def test_a_sink_over_buckets_trains_the_same(train: Callable[..., Fitted], run: 
 def test_sizes_are_measured_once_and_again_when_a_picture_changes(
     train: Callable[..., Fitted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mindloom import sizes
+    from mindloom.data import sizes
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     calls: list[int] = []

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from mindloom.lanes import Lanes
+from mindloom.data.lanes import Lanes
 
 
 def consume(lanes: Lanes, rank: int, position: int, count: int) -> list[tuple[int, int]]:

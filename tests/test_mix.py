@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from mindloom import UserError
+from mindloom.data.mix import Joined, MixOrder, parse, takes, whole
 from mindloom.formats import SampleError
-from mindloom.mix import Joined, MixOrder, parse, takes, whole
 from mindloom.testing import Numbers
 
 

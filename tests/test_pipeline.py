@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from mindloom import UserError
 from mindloom.config import build
+from mindloom.data.pipeline import Batch, Pipeline
+from mindloom.data.quarantine import Quarantine
 from mindloom.formats import Source
 from mindloom.layers import Layers
-from mindloom.pipeline import Batch, Pipeline
 from mindloom.plan import Plan
-from mindloom.quarantine import Quarantine
 from mindloom.testing import Numbers
 from mindloom.world import World
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from mindloom import UserError
-from mindloom.quarantine import Quarantine
+from mindloom.data.quarantine import Quarantine
 
 LOG = logging.getLogger("mindloom")
 

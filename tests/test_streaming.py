@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from mindloom import TrainingError, UserError
 from mindloom.config import build
+from mindloom.data.pipeline import Pipeline
 from mindloom.formats import RawSample, SampleError
 from mindloom.layers import Layers
-from mindloom.pipeline import Pipeline
 from mindloom.world import World
 
 

@@ -171,7 +171,7 @@ def main_plugins(argv: Sequence[str]) -> int:
 
 def main_data(argv: Sequence[str]) -> int:
     """The sub-command ``data`` without its name."""
-    from .data.cli import main
+    from .survey.cli import main
 
     return main(argv)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mindspore import Parameter, nn
     from omegaconf import DictConfig
 
-    from .pipeline import Dataset
+    from .data.pipeline import Dataset
     from .precision import Precision
     from .run import Run
     from .step import StepParts, StepResult
@@ -54,7 +54,7 @@ class Defaults:
     @hookimpl
     def make_dataset(self, run: Run) -> Dataset:
         """The pipeline over ``data.path`` or ``data.mix``."""
-        from .opening import make_pipeline
+        from .data.opening import make_pipeline
 
         return make_pipeline(run)
 

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from .checkpoint import Checkpointer
+    from .data.pipeline import Dataset
     from .edits import CellEdit
     from .formats import Format, OpenFormat
-    from .pipeline import Dataset
     from .precision import Precision
     from .records import Record
     from .run import Run

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     from omegaconf import DictConfig
 
-    from .buckets import Frame
     from .checkpoint import Checkpointer
-    from .pipeline import Dataset
+    from .data.buckets import Frame
+    from .data.pipeline import Dataset
     from .registry import Registry
     from .step import StepResult
     from .task import Task

@@ -14,7 +14,7 @@ from .ending import ending
 from .optim import GlobalNorm, zeros_like
 
 if TYPE_CHECKING:
-    from .pipeline import Dataset
+    from .data.pipeline import Dataset
     from .precision import LossScale
     from .run import Run
 

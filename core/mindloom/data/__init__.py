@@ -1,1 +1,1 @@
-"""Data sets outside of training: looked over (``mindloom data check``) and written in another format (``convert``)."""
+"""From samples to batches: opening, ordering, dividing, mending; what a format delivers is in ``mindloom.formats``."""

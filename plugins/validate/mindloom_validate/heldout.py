@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mindloom import UserError
+from mindloom.data.loader import BROKEN
+from mindloom.data.loader import prepare as prepare_row
 from mindloom.ending import ending
 from mindloom.formats import SampleError, Stream
-from mindloom.loader import BROKEN
-from mindloom.loader import prepare as prepare_row
 from mindloom.plan import Plan
 
 if TYPE_CHECKING:
+    from mindloom.data.loader import Row
     from mindloom.formats import RawSample
     from mindloom.images import Decode
-    from mindloom.loader import Row
     from mindloom.task import Draw, Task
     from mindspore import nn
 

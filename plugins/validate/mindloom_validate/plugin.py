@@ -124,8 +124,8 @@ class Validate(Plugin):
         )
 
     def _open(self, run: Run) -> None:
+        from mindloom.data.opening import open_source
         from mindloom.images import decoder
-        from mindloom.opening import open_source
 
         from .heldout import prepare
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..plan import Pool, draws, stream
+from ..task import Draw
 from .buckets import Frame
-from .plan import Pool, draws, stream
-from .task import Draw
 
 
 class BucketOrder:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..buckets import choose
+from ..data.buckets import choose
 from ..formats import RawSample
 from .measures import Measure
 from .reading import Broken, Good

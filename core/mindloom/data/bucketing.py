@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import UserError
+from ..formats import Source
 from . import buckets
 from .bucket_order import BucketOrder
-from .errors import UserError
-from .formats import Source
 from .sizes import measure, share
 
 if TYPE_CHECKING:
-    from .run import Run
+    from ..run import Run
 
 
 def bucketed(run: Run, source: Source, times: np.ndarray | None) -> BucketOrder:

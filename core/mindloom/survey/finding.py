@@ -13,11 +13,11 @@ from typing import Any
 from omegaconf import DictConfig
 
 from ..blame import blaming
+from ..data.opening import PATTERN, is_stream
 from ..discovery import Found
 from ..errors import UserError, unknown
 from ..formats import Format, OpenFormat, Source, Stream
 from ..layers import Layers
-from ..opening import PATTERN, is_stream
 from ..session import LOG, configure, load_plugins
 from ..world import World
 

@@ -6,15 +6,15 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import UserError
+from ..formats import Format, OpenFormat, Source, Stream
+from ..plan import Order, Plan
 from . import mix
 from .bucketing import bucketed
-from .errors import UserError
-from .formats import Format, OpenFormat, Source, Stream
 from .pipeline import Pipeline
-from .plan import Order, Plan
 
 if TYPE_CHECKING:
-    from .run import Run
+    from ..run import Run
 
 DATA_PATH = "data.path"
 PATTERN = re.compile(r"[{*?\[]|^pipe:|^[A-Za-z][A-Za-z0-9+.-]*://")

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .errors import UserError
-from .formats import RawSample, SampleError, Source
-from .plan import Pool, Positional, stream
+from ..errors import UserError
+from ..formats import RawSample, SampleError, Source
+from ..plan import Pool, Positional, stream
 from .sizes import size_of, stamp_of
 
 SETTING = "data.mix"

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import UserError
+from ..formats import RawSample, SampleError, Source
+from ..images import Decode
+from ..plan import Order
+from ..task import Draw, Task
 from .buckets import Frame
-from .errors import UserError
-from .formats import RawSample, SampleError, Source
-from .images import Decode
-from .plan import Order
 from .quarantine import Quarantine
-from .task import Draw, Task
 
 Row = dict[str, np.ndarray]
 BROKEN = (OSError, ValueError, KeyError)

@@ -9,7 +9,7 @@ import os
 import threading
 from pathlib import Path
 
-from .errors import UserError
+from ..errors import UserError
 
 FILE = "quarantine.jsonl"
 

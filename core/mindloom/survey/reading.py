@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ..data.opening import is_stream
 from ..errors import UserError
 from ..formats import RawSample, SampleError, Source, Stream
 from ..images import Decode
-from ..opening import is_stream
 
 AHEAD = 4
 """Samples waiting for each thread: their files are all that is held in memory."""

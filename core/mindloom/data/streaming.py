@@ -5,15 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-from .ending import ending
-from .errors import TrainingError
-from .formats import RawSample, SampleError, Stream
-from .images import Decode
+from ..ending import ending
+from ..errors import TrainingError
+from ..formats import RawSample, SampleError, Stream
+from ..images import Decode
+from ..plan import draws
+from ..task import Task
 from .lanes import Lanes
 from .loader import BROKEN, Row, note, nothing_readable, prepare
-from .plan import draws
 from .quarantine import Quarantine
-from .task import Task
 
 Read = tuple[int, int, RawSample | SampleError]
 """Epoch, place in its order, and what lies there."""

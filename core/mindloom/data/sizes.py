@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import images
-from .formats import Source
+from .. import images
+from ..formats import Source
 
 if TYPE_CHECKING:
-    from .world import World
+    from ..world import World
 
 PROGRESS = 10.0
 """Seconds between lines that say how far it is."""

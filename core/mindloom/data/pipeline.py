@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from . import images
+from .. import images
+from ..formats import Source, Stream
+from ..plan import Order
 from .bucket_order import BucketOrder
 from .buckets import Frame
-from .formats import Source, Stream
 from .lanes import Lanes
 from .loader import Loader, Row
-from .plan import Order
 from .quarantine import Quarantine
 from .streaming import Read, StreamLoader, read
 
 if TYPE_CHECKING:
-    from .run import Run
+    from ..run import Run
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,12 @@ def test_sizes_are_measured_once_and_again_when_a_picture_changes(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     calls: list[int] = []
     inner = sizes._measure
-    monkeypatch.setattr(sizes, "_measure", lambda *given: calls.append(1) or inner(*given))
+
+    def spy(source: Any, indexes: np.ndarray, *rest: Any) -> np.ndarray:
+        calls.extend([1] if len(indexes) else [])
+        return inner(source, indexes, *rest)
+
+    monkeypatch.setattr(sizes, "_measure", spy)
     for name in ("one", "two"):
         train(name, steps=1, data={"buckets": 2})
     assert len(calls) == 1

@@ -90,6 +90,9 @@ def test_joined_samples_tell_where_they_come_from() -> None:
     with pytest.raises(SampleError) as caught:
         joined[4]
     assert (caught.value.id, caught.value.where, str(caught.value)) == ("b/s1", "there", "bad")
-    assert [joined.stamp(index) for index in (0, 4)] == ["", "1/t1"]
+    assert joined.stamp is None
+    both = Joined([broken, broken], parse(["a", "b"]))
+    assert both.stamp
+    assert [both.stamp(index) for index in (1, 3)] == ["a/t1", "b/t1"]
     joined.close()
     assert broken.closed

@@ -185,11 +185,21 @@ def test_damaged_shards_count_as_far_as_they_can_be_read(tmp_path: Path, caplog:
         assert f"{name}.tar is damaged after {count} samples: it" in caplog.text
 
 
-def test_no_end_marker_is_no_damage(tmp_path: Path) -> None:
+def test_a_shard_cut_between_two_samples_is_damaged_and_counts_what_is_there(tmp_path: Path) -> None:
     whole = tar(tmp_path / "0.tar", numbered(3), format=tarfile.USTAR_FORMAT).read_bytes()
-    (tmp_path / "0.tar").write_bytes(whole[: 6 * (512 + 1024)])
-    with (tmp_path / "0.tar").open("rb") as file:
-        assert len(list(groups(file))) == 3
+    (tmp_path / "0.tar").write_bytes(whole[: 4 * (512 + 1024)])
+    assert "cut off after its last file" in damage(tmp_path / "0.tar")
+    assert shard_counts.scan(str(tmp_path / "0.tar")).samples == 2
+
+
+@pytest.mark.parametrize("length", [512, 4096])
+def test_zeros_in_the_middle_of_a_shard_are_damage_and_no_end(tmp_path: Path, length: int) -> None:
+    whole = bytearray(tar(tmp_path / "0.tar", numbered(6), format=tarfile.USTAR_FORMAT).read_bytes())
+    start = 4 * (512 + 1024)
+    whole[start : start + length] = bytes(length)
+    (tmp_path / "0.tar").write_bytes(whole)
+    assert f"it has zeros at byte {start} and goes on" in damage(tmp_path / "0.tar")
+    assert shard_counts.scan(str(tmp_path / "0.tar")).samples == 2
 
 
 @pytest.mark.timeout(60)

@@ -118,6 +118,8 @@ def readable() -> Iterator[None]:
     except UnidentifiedImageError:
         known = [kind for kind in FORMATS if kind in Image.OPEN]
         raise ValueError(f"not a readable picture in one of the formats {', '.join(known)}") from None
+    except Image.DecompressionBombError:
+        raise ValueError(f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels, which is never decoded") from None
     except Exception as error:
         raise ValueError(f"not a readable picture: {error}") from error
 

@@ -33,6 +33,7 @@ class Task(ABC):
         columns: names of the batch's columns, in the order of the arguments of ``loss``.
         keep_float32: regular expressions of parameter names that must not be lowered to float16, such as norms.
         resolution: side in pixels of the square whose area aspect-ratio buckets keep; 0: the task takes no buckets.
+        multiple: sides of pictures must be multiples of this many pixels.
     """
 
     model: nn.Cell
@@ -41,6 +42,7 @@ class Task(ABC):
     columns: tuple[str, ...]
     keep_float32: tuple[str, ...] = ()
     resolution: int = 0
+    multiple: int = 1
 
     @abstractmethod
     def transform(self, sample: Sample, draw: Draw) -> dict[str, np.ndarray]:

@@ -28,6 +28,12 @@ def bucketed(run: Run, source: Source, times: np.ndarray | None) -> BucketOrder:
     data, side = run.cfg.data, run.task.resolution
     if not side:
         raise UserError("this task knows no buckets: set data.buckets=0", setting="data.buckets")
+    if data.bucket_step % run.task.multiple:
+        raise UserError(
+            f"data.bucket_step is {data.bucket_step}, but this model takes multiples of {run.task.multiple} pixels: "
+            f"set {run.task.multiple} or a multiple of it",
+            setting="data.bucket_step",
+        )
     frames = nearest = None
     if run.world.is_main:
         sizes = measure(source, data.workers, run.log)

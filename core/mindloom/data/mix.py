@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import UserError
 from ..formats import RawSample, SampleError, Source
 from ..plan import Pool, Positional, stream
-from .sizes import size_of, stamp_of
+from .sizes import size_of
 
 SETTING = "data.mix"
 KEYS = ("path", "repeats", "weight")
@@ -98,6 +98,8 @@ class Joined:
         self.sources, self.parts = sources, parts
         self.counts = [len(source) for source in sources]
         self.starts = [0, *accumulate(self.counts)]
+        # One place that cannot tell a change makes the whole unable to.
+        self.stamp = self._stamp if all(hasattr(source, "stamp") for source in sources) else None
 
     def __len__(self) -> int:
         return self.starts[-1]
@@ -120,11 +122,10 @@ class Joined:
         place, inner = self._find(index)
         return size_of(self.sources[place], inner)
 
-    def stamp(self, index: int) -> str:
-        """Changes when the sample does; empty when its source cannot tell."""
+    def _stamp(self, index: int) -> str:
         place, inner = self._find(index)
-        stamp = stamp_of(self.sources[place], inner)
-        return f"{place}/{stamp}" if stamp else ""
+        source: Any = self.sources[place]
+        return f"{self.parts[place].path}/{source.stamp(inner)}"
 
     def close(self) -> None:
         """Close every source."""

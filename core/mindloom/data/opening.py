@@ -35,8 +35,8 @@ def make_pipeline(run: Run) -> Pipeline:
     if is_stream(source):
         if cfg.data.buckets:
             raise UserError(
-                "buckets need samples in any order, which a stream does not give: set data.format to an indexed format "
-                "that reads the same files, or data.buckets=0",
+                "buckets need samples in any order, which a stream does not give: use an indexed format that reads the "
+                "same files in its place (--plugins), or data.buckets=0",
                 setting="data.buckets",
             )
         return Pipeline(run, source, len(source), None)
@@ -70,8 +70,8 @@ def open_parts(run: Run, parts: list[mix.Part]) -> mix.Joined:
     for part, source in zip(parts, sources, strict=True):
         if is_stream(source):
             raise UserError(
-                f"{part.path} is a stream, which data.mix cannot join: set data.format to an indexed format that reads "
-                "the same files",
+                f"{part.path} is a stream, which data.mix cannot join: use an indexed format that reads the same files "
+                "in its place (--plugins)",
                 setting=mix.SETTING,
             )
     return mix.Joined(sources, parts)
@@ -113,7 +113,12 @@ def _format(run: Run) -> tuple[str, OpenFormat]:
         raise UserError("no plugin offers a dataset format: enable one with --plugins (see: mindloom plugins list)")
     if name not in formats:
         have = ", ".join(sorted(formats))
-        what = f"there is no dataset format {name!r}" if name else "several dataset formats are on"
-        raise UserError(f"{what}: set data.format to one of {have}", setting="data.format")
+        if name:
+            raise UserError(
+                f"the dataset format {name!r} is not on: set data.format to {have}, or switch on the plugin that "
+                "offers it (--plugins)",
+                setting="data.format",
+            )
+        raise UserError(f"several dataset formats are on: set data.format to one of {have}", setting="data.format")
     found = formats[name]
     return name, found.open if isinstance(found, Format) else found

@@ -58,18 +58,20 @@ def measure(source: Source, workers: int, log: logging.Logger) -> np.ndarray:
             with np.load(known, allow_pickle=False) as saved:
                 sizes: np.ndarray = saved["sizes"]
             if sizes.shape == (len(source), 2):
+                again = np.flatnonzero(~sizes.any(axis=1))  # rights to read a file change without its stamp
+                sizes[again] = _measure(source, again, workers, log)
                 return sizes
         except (OSError, ValueError, KeyError, zlib.error):
             log.warning("%s is damaged: the pictures are measured again", known)
-    sizes = _measure(source, workers, log)
+    sizes = _measure(source, np.arange(len(source)), workers, log)
     if known is not None:
         _keep(known, sizes, log)
     return sizes
 
 
-def _measure(source: Source, workers: int, log: logging.Logger) -> np.ndarray:
+def _measure(source: Source, indexes: np.ndarray, workers: int, log: logging.Logger) -> np.ndarray:
     began = said = time.monotonic()
-    sizes = np.zeros((len(source), 2), np.int32)
+    sizes = np.zeros((len(indexes), 2), np.int32)
 
     def one(index: int) -> tuple[int, int]:
         try:
@@ -78,13 +80,13 @@ def _measure(source: Source, workers: int, log: logging.Logger) -> np.ndarray:
             return 0, 0  # met again, and put into quarantine, when its turn comes
 
     with ThreadPoolExecutor(workers, thread_name_prefix="mindloom-sizes") as pool:
-        for first in range(0, len(source), 1024):  # by the thousand: futures of a million samples are memory
-            part = range(first, min(first + 1024, len(source)))
-            sizes[part.start : part.stop] = list(pool.map(one, part))
+        for first in range(0, len(indexes), 1024):  # by the thousand: futures of a million samples are memory
+            part = slice(first, min(first + 1024, len(indexes)))
+            sizes[part] = list(pool.map(one, indexes[part].tolist()))
             if time.monotonic() - said > PROGRESS:
                 said = time.monotonic()
                 rate = part.stop / (said - began)
-                log.info("measured %d of %d pictures, %.0f a second", part.stop, len(source), rate)
+                log.info("measured %d of %d pictures, %.0f a second", part.stop, len(indexes), rate)
     return sizes
 
 

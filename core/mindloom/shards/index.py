@@ -11,6 +11,9 @@ from ..errors import UserError
 DESCRIPTION = "data_info.json"
 """The description that is taken when a folder holds it."""
 
+MOST = {"nsamples": 10**8, "filesize": 1 << 50}
+"""No shard has so many samples or bytes."""
+
 KIND = "wids-shard-index-v1"
 
 
@@ -62,7 +65,7 @@ def _number(entry: dict[str, Any], key: str, place: str) -> int | None:
     value = entry.get(key)
     if value is None:
         return None
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value < MOST[key]:
         raise UserError(f"{place} has the {key} {_short(value)}: write a number or leave it out", setting="data.path")
     return value
 

@@ -86,6 +86,9 @@ def _headers(file: BinaryIO, start: int, size: int) -> Iterator[tuple[tarfile.Ta
         try:
             info = tarfile.TarInfo.fromtarfile(tar)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            rest = _something(file, start)
+            if rest:
+                raise DamagedError(f"it has zeros at byte {start} and goes on at byte {rest}") from None
             return
         except Exception as error:  # damaged extended headers make tarfile raise whatever its parsers stumble over
             raise DamagedError(f"its header at byte {start} is broken ({error})") from None
@@ -93,8 +96,20 @@ def _headers(file: BinaryIO, start: int, size: int) -> Iterator[tuple[tarfile.Ta
             raise DamagedError(f"its header at byte {start} is broken (a negative size)")
         yield info, start
         start = tar.offset
-    if start > size:
-        raise DamagedError("it is cut off after its last file")
+    raise DamagedError("it is cut off after its last file")
+
+
+def _something(file: BinaryIO, start: int) -> int:
+    """The first byte after the zeros that begin at ``start``; 0 if nothing but zeros follows, as at a proper end."""
+    file.seek(start)
+    while block := file.read(1 << 20):
+        if found := len(block) - len(block.lstrip(b"\0")):
+            if found < len(block):
+                return start + found
+        else:
+            return start
+        start += len(block)
+    return 0
 
 
 def _readable(name: str) -> str:

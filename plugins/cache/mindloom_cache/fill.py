@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from mindloom import TrainingError
 
 from .scan import BROKEN, ahead, key_of
 from .seen import digest
@@ -92,6 +94,7 @@ class Worker:
 
     Attributes:
         source, decode: of the data set.
+        folder: where contents are remembered, to say so in errors.
         load: called before anything is encoded.
         writers: of every part.
         batch_size: contents encoded at once.
@@ -99,6 +102,7 @@ class Worker:
 
     source: Any
     decode: Decode
+    folder: Path
     frozen: Frozen
     load: Callable[[], None]
     writers: Mapping[str, Writer]
@@ -132,7 +136,10 @@ class Worker:
             if job.request.field:
                 content = self.source[job.index][job.request.field]
                 if digest(content) != job.content:
-                    raise ValueError("it changed after it had been hashed")
+                    raise TrainingError(
+                        f"sample #{job.index} is not what the cache remembers, although its size and time are the "
+                        f"same: touch its file, or delete the *.npy files in {self.folder} to have all read again"
+                    )
             return job, self.frozen.row(job.request, content, self.decode)
         except BROKEN:
             return job, None

@@ -50,7 +50,7 @@ def contents(
     Returns:
         digests uint8 ``[samples, fields, 32]``, and whether each sample could be read, bool ``[samples]``.
     """
-    stamped = hasattr(source, "stamp")
+    stamped = getattr(source, "stamp", None) is not None
 
     def stamp(index: int) -> bytes:
         try:

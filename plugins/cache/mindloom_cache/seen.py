@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import uuid
 from collections.abc import Sequence
@@ -50,10 +51,7 @@ class Seen:
         """Read all files."""
         parts = [self.rows[:0]]
         for path in sorted(self.folder.glob(f"{self.prefix}.*.npy")):
-            try:
-                found = np.load(path, allow_pickle=False)
-            except (OSError, ValueError, EOFError):
-                found = None
+            found = _read(path)
             if found is None or found.dtype != self.dtype:
                 with suppress(OSError):
                     path.unlink()
@@ -78,10 +76,13 @@ class Seen:
         table["stamp"] = [stamp for stamp, _ in rows]
         joined = b"".join(b"".join(digests) for _, digests in rows)
         table["digests"] = np.frombuffer(joined, np.uint8).reshape(table["digests"].shape)
-        path = self.folder / f"{self.prefix}.{token}.{uuid.uuid4().hex}.npy"
+        data = io.BytesIO()
+        np.save(data, table, allow_pickle=False)
+        name = f"{self.prefix}.{token}.{uuid.uuid4().hex}.{_sum(data.getvalue())}.npy"
+        path = self.folder / name
         part = path.with_suffix(".part")
         with open(part, "wb") as file:
-            np.save(file, table, allow_pickle=False)
+            file.write(data.getvalue())
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -90,3 +91,19 @@ class Seen:
         """Remove the files of a token."""
         for path in self.folder.glob(f"{self.prefix}.{token}.*.npy"):
             path.unlink(missing_ok=True)
+
+
+def _sum(data: bytes) -> str:
+    """The end of a file's name: a damaged file would give samples contents that they do not have."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _read(path: Path) -> np.ndarray | None:
+    try:
+        data = path.read_bytes()
+        if path.name.split(".")[-2] != _sum(data):
+            return None
+        found: np.ndarray = np.load(io.BytesIO(data), allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found

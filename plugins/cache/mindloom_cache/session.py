@@ -36,8 +36,8 @@ def serve(run: Run, frozen: Frozen, cfg: Any) -> None:
     source, world = dataset.source, run.world
     if not hasattr(source, "__getitem__"):
         raise UserError(
-            f"the format {run.cfg.data.format or 'of these data'} is read as a stream, which cannot be cached: "
-            "set data.format to an indexed format that reads the same files",
+            "these samples come as a stream, which cannot be cached: use an indexed format that reads the same files "
+            "in its place (--plugins)",
             "data.format",
         )
     token = world.share(uuid.uuid4().hex)
@@ -55,7 +55,7 @@ def serve(run: Run, frozen: Frozen, cfg: Any) -> None:
     if missing:
         run.log.info("cache: %d results for %d samples are missing in %s", len(missing), len(source), folder)
         writers = {part: Writer(store.folder, world.rank, cfg.dtype) for part, store in stores.items()}
-        work = Worker(source, dataset.decode, frozen, weights.load, writers, cfg.batch_size, place, progress)
+        work = Worker(source, dataset.decode, folder, frozen, weights.load, writers, cfg.batch_size, place, progress)
         work(missing)
         place.wait()
     else:

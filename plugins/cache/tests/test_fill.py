@@ -119,7 +119,7 @@ def test_stream_is_refused_with_what_to_do(tmp_path: Path) -> None:
         def __len__(self) -> int:
             return 3
 
-    with pytest.raises(UserError, match=r"fake is read as a stream.*indexed format"):
+    with pytest.raises(UserError, match=r"come as a stream, which cannot be cached.*indexed format"):
         cached(tmp_path, Stream(), Doubler())
 
 

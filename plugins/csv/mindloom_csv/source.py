@@ -87,7 +87,7 @@ class Samples:
         with self._named(index) as where:
             facts = os.stat(where)
             digest = hashlib.blake2b(self.caption(index).encode(), digest_size=8).hexdigest()
-            return f"{where} {facts.st_size} {facts.st_mtime_ns} {digest}"
+            return f"{os.path.abspath(where)} {facts.st_size} {facts.st_mtime_ns} {digest}"
 
     @contextmanager
     def _named(self, index: int) -> Iterator[str]:
@@ -130,6 +130,8 @@ def find(path: Path, columns: Columns) -> Samples:
     """
     if not path.exists():
         raise UserError(f"{path} is neither a folder nor a file, which is all that lists are read from", "data.path")
+    if path.is_file() and not ends(path.name, LISTS):
+        raise UserError(f"{path} is no list: give a folder, or a *.{', *.'.join(LISTS)} file", "data.path")
     found = list(lists(path))
     if found:
         entries = ((str(file.parent), *row) for file in found for row in _rows(file, columns))
@@ -138,8 +140,9 @@ def find(path: Path, columns: Columns) -> Samples:
     if not any(beside.captions):
         wanted = ",".join(names[0] for names, _ in columns)
         raise UserError(
-            f"{path} holds no *.csv file, nor {', '.join(f'*{kind}' for kind in LISTS[1:])} or pictures with a .txt "
-            f"each, nor do its sub-folders: add a .csv file with the header line {wanted}",
+            f"{path} holds no *.csv file, nor {', '.join(f'*.{kind}' for kind in LISTS[1:])} or pictures with a .txt "
+            f"each, nor do its sub-folders: add a .csv file with the header line {wanted}, or choose the format that "
+            "reads what is there",
             setting="data.path",
         )
     return beside

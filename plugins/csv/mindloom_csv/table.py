@@ -11,6 +11,8 @@ from mindloom import UserError
 
 from .columns import Columns
 
+csv.field_size_limit(1 << 30)  # captions may be long; the module stops at 131 072 characters otherwise
+
 
 def rows(path: Path, columns: Columns) -> Iterator[tuple[str, str]]:
     """Yield picture and caption of every row; rows without any text are skipped.

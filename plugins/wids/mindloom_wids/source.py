@@ -92,11 +92,12 @@ class Indexed:
             return size_of(opened.file(member.offset, member.size), sys.maxsize)
 
     def stamp(self, index: int) -> str:
-        """Path, size and time of the shard, and the sample's place in it."""
+        """Path, size and time of the shard, the sample's place in it, and where its caption is taken from."""
         shard, opened, place = self._locate(index)
         with _Blame(shard, place):
             facts = os.stat(opened.path)
-            return f"{opened.path} {facts.st_size} {facts.st_mtime_ns} {place}"
+            path = os.path.abspath(opened.path)
+            return f"{path} {facts.st_size} {facts.st_mtime_ns} {place} {self.caption_key}"
 
     def close(self) -> None:
         """Close the shards."""

@@ -114,7 +114,7 @@ def make_step(run: Run, precision: Precision) -> nn.Cell:
     )
     step: nn.Cell = call("make_step", run=run, parts=parts)
     step.set_train()
-    step_state(step, run.task.model)  # what could not be saved is refused before it is trained
+    step_state(step, run.task.model, run.averages)  # what could not be saved is refused before it is trained
     return step
 
 

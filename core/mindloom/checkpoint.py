@@ -10,6 +10,8 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 FORMAT = 1
+GROUPS = ("model", "optimizer", "plugins")
+"""Groups of arrays that every snapshot has."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class Snapshot:
 
     Attributes:
         arrays: group -> name -> array. Groups: ``model`` (names as on disk), ``optimizer`` (all further state of the
-            step: moments, counters, loss scale), ``plugins``.
+            step: moments, counters, loss scale), ``plugins``; and with averaged weights one named by their plugin: the
+            complete model with averages in the place of what is trained (:mod:`mindloom.averages`).
         meta: JSON: counters, versions, plugins' states, and which plugins altered the model.
     """
 

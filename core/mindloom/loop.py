@@ -32,6 +32,8 @@ def train(run: Run, built: Built) -> None:
         emit(run, run.flush())
         run.agree_to_stop(together=True)  # before minutes go into compiling
         if not run.finished:
+            if run.averages is not None:
+                run.averages.fill()  # not before: at the start the weights may still be made equal on all processes
             try:
                 dispatch_all(run, built, listen)
             except UserError:

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .blame import PluginError
-from .errors import TrainingError
+from .checkpoint import GROUPS
+from .errors import TrainingError, UserError
 from .records import Clock, Record
 
 if TYPE_CHECKING:
     import numpy as np
     from omegaconf import DictConfig
 
+    from .averages import Averages
     from .checkpoint import Checkpointer
     from .data.buckets import Frame
     from .data.pipeline import Dataset
@@ -48,6 +50,8 @@ class Run:
         frames: shapes of pictures that the step was compiled for, with buckets.
         altered_by: plugins that replaced cells or changed dtypes; a checkpoint needs them to resume.
         checkpointer: None when nothing is saved.
+        averages: averaged copies of the trained parameters, None when no plugin keeps any. With them as weights:
+            ``with run.averages.shown(): ...``.
         dry: the step is only compiled: parameters have no values, no sample is prepared, nothing is computed.
     """
 
@@ -61,6 +65,7 @@ class Run:
     dataset: Dataset = field(init=False)
     schedule: Callable[[int], float] = field(init=False)
     checkpointer: Checkpointer | None = None
+    averages: Averages | None = None
     step: int = 0
     first_step: int = 0
     first_position: int = 0
@@ -134,6 +139,21 @@ class Run:
     def request_checkpoint(self, by: str) -> None:
         """Save once all observers of the current dispatch are done."""
         self.wanted_by = by
+
+    def keep_averages(self, averages: Averages) -> None:
+        """Say, from ``make_step``, that the step keeps averaged copies of the parameters.
+
+        Raises:
+            UserError: another plugin does so already, or the name is one that checkpoints need.
+        """
+        if self.averages is not None:
+            raise UserError(
+                f"{self.averages.name} and {averages.name} both average the weights: switch one off with "
+                f"--plugins no:{averages.name}"
+            )
+        if averages.name in GROUPS:
+            raise UserError(f"a plugin that averages the weights cannot be called {averages.name!r}: rename it")
+        self.averages = averages
 
     def publish(
         self,

@@ -9,30 +9,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .averages import restore_averages
 from .checkpoint import FORMAT, Arrays, Snapshot
 from .errors import TrainingError, UserError
 
 if TYPE_CHECKING:
     from mindspore import Parameter, nn
 
+    from .averages import Averages
     from .run import Run
 
 ARRAY = "__array__"
 """Key of the reference that stands for an array in a plugin's state."""
 
 
-def step_state(step: nn.Cell, model: nn.Cell) -> dict[str, Parameter]:
-    """The step's own parameters: what is neither the model's nor empty between steps.
+def step_state(step: nn.Cell, model: nn.Cell, averages: Averages | None = None) -> dict[str, Parameter]:
+    """The step's own parameters: what is neither the model's, nor saved as averages, nor empty between steps.
 
     Raises:
         TrainingError: two of them have the same name, so that one would be lost.
     """
     from .step import ACCUMULATED
 
-    of_model = {id(param) for param in model.get_parameters()}
+    elsewhere = {id(param) for param in [*model.get_parameters(), *(averages.parameters if averages else ())]}
     state: dict[str, Parameter] = {}
     for param in step.get_parameters():
-        if id(param) in of_model or param.name.startswith(f"{ACCUMULATED}."):
+        if id(param) in elsewhere or param.name.startswith(f"{ACCUMULATED}."):
             continue
         if param.name in state:
             raise TrainingError(f"the step has two parameters named {param.name!r}: a plugin must name its own apart")
@@ -48,7 +50,7 @@ def capture(run: Run, step: nn.Cell) -> Snapshot:
             not what ``Plugin.state_dict`` promises.
     """
     model = {name: param.asnumpy().copy() for name, param in run.task.model.parameters_and_names()}
-    state = {name: param.asnumpy().copy() for name, param in step_state(step, run.task.model).items()}
+    state = {name: param.asnumpy().copy() for name, param in step_state(step, run.task.model, run.averages).items()}
     _check_finite(model, run.step)
     arrays: Arrays = {}
     states = {**run.idle_states, **{name: plugin.state_dict() for name, plugin in run.plugins.plugins.items()}}
@@ -61,7 +63,12 @@ def capture(run: Run, step: nn.Cell) -> Snapshot:
         "altered_by": run.altered_by,
         "plugins": {name: state for name, state in plugins.items() if state},
     }
-    return Snapshot({"model": model, "optimizer": state, "plugins": arrays}, meta)
+    groups = {"model": model, "optimizer": state, "plugins": arrays}
+    if run.averages is not None:
+        averaged = groups[run.averages.name] = run.averages.arrays(model)
+        meta["averages"] = {run.averages.name: run.averages.counts()}
+        _check_finite({name: array for name, array in averaged.items() if array is not model[name]}, run.step)
+    return Snapshot(groups, meta)
 
 
 def _check_finite(arrays: Arrays, step: int) -> None:
@@ -115,7 +122,8 @@ def restore(run: Run, step: nn.Cell, snapshot: Snapshot, path: Path) -> None:
             setting="resume",
         )
     _fill(dict(run.task.model.parameters_and_names()), snapshot.arrays["model"], path)
-    _fill(step_state(step, run.task.model), snapshot.arrays["optimizer"], path)
+    _fill(step_state(step, run.task.model, run.averages), snapshot.arrays["optimizer"], path)
+    restore_averages(run, snapshot)
     run.step = run.first_step = run.saved_step = int(meta["step"])
     run.first_position = int(meta["position"])
     run.dataset.resume(meta.get("data", {}), run.first_position)

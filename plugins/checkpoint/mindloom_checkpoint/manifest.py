@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from mindloom import TrainingError
-from mindloom.checkpoint import FORMAT
+from mindloom.checkpoint import FORMAT, GROUPS
 
 from .durable import sha256_of, write
 
 STATE = "state.json"
 SUFFIX = ".safetensors"
-GROUPS = ("model", "optimizer", "plugins")
 
 Receipts = dict[str, dict[str, Any]]
 """File name -> ``{"size": bytes, "sha256": hex}``."""

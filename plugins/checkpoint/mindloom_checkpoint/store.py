@@ -16,11 +16,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mindloom import TrainingError, UserError
-from mindloom.checkpoint import Snapshot
+from mindloom.checkpoint import GROUPS, Snapshot
 
 from . import tensors
 from .durable import sync_folder, write
-from .manifest import GROUPS, STATE, SUFFIX, Entry, UnusableError, check_hashes, read_entry, write_state
+from .manifest import STATE, SUFFIX, Entry, UnusableError, check_hashes, read_entry, write_state
 
 LOG = logging.getLogger("mindloom")
 FOLDER = "checkpoints"
@@ -114,9 +114,8 @@ class Store:
 
     def _fill(self, folder: Path, snapshot: Snapshot, saved_at: float) -> None:
         folder.mkdir()
-        files = {
-            group + SUFFIX: tensors.write(folder / (group + SUFFIX), snapshot.arrays.get(group, {})) for group in GROUPS
-        }
+        groups = {**snapshot.arrays, **{group: snapshot.arrays.get(group, {}) for group in GROUPS}}
+        files = {group + SUFFIX: tensors.write(folder / (group + SUFFIX), arrays) for group, arrays in groups.items()}
         files["config.yaml"] = write(folder / "config.yaml", self.config.encode())
         write_state(folder, snapshot.meta, files, saved_at)
         sync_folder(folder)
@@ -203,7 +202,8 @@ class Store:
         try:
             entry = read_entry(path)
             check_hashes(entry)
-            arrays = {group: tensors.read(path / (group + SUFFIX)) for group in GROUPS}
+            groups = [name for name in entry.files if name.endswith(SUFFIX)]
+            arrays = {name.removesuffix(SUFFIX): tensors.read(path / name) for name in groups}
         except (UnusableError, OSError, ValueError) as error:
             raise self._refusal(path, UnusableError(str(error))) from None
         return Snapshot(arrays, entry.meta)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mindloom import Plugin, UserError, hookimpl
 from mindloom.grid import grid
+from mindloom.prompts import read_prompts
 from mindloom.schema import interval, setting
 from PIL import Image
 
 if TYPE_CHECKING:
+    from mindloom.averages import Averages
     from mindloom.run import Run
     from mindloom.step import StepResult
     from omegaconf import DictConfig
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from .heldout import HeldOut
 
 FOLDER = "samples"
+AVERAGED = ("auto", "true", "false")
+TRAINED = ""
+"""Whose loss it is, if not that of averaged weights."""
 
 
 class Validate(Plugin):
@@ -31,17 +37,22 @@ class Validate(Plugin):
         samples: int = setting(32, "held-out samples used at the most, picked by the seed")
         every: int = interval(0, "steps between measurements; 0: only at start and end")
         prompts: list[str] = setting([], "what to draw; empty: no pictures")
+        prompts_file: str = setting(
+            "", "more prompts, in a text file: one a line; lines that begin with # are left out"
+        )
         pictures_every: int = interval(0, "steps between drawings; 0: only at start and end")
         seed: int = setting(0, "fixes noise and timesteps of the measurement and the noise of the pictures")
         columns: int = setting(4, "pictures in a row of the sheet")
+        averaged: str = setting("auto", "use averaged weights (EMA) too: auto when there are any, true, or false")
 
     def __init__(self, cfg: Any = None) -> None:
         super().__init__(cfg)
         self.held_out: HeldOut | None = None
         self.first: dict[str, float] = {}
         self.of: dict[str, Any] = {}
-        self.now = 0.0
+        self.now: dict[str, float] = {}
         self.measured_at = self.drawn_at = -1
+        self.prompts: list[str] = []
 
     def state_dict(self) -> dict[str, Any]:
         return {"first": self.first, "of": self.of} if self.first else {}
@@ -55,7 +66,13 @@ class Validate(Plugin):
         for key, least in (("samples", 1), ("every", 0), ("pictures_every", 0), ("seed", 0), ("columns", 1)):
             if self.cfg[key] < least:
                 raise UserError(f"{self._key(key)} must be at least {least}, not {self.cfg[key]}", self._key(key))
-        if not self.cfg.data_path and not self.cfg.prompts:
+        if self.cfg.averaged.lower() not in AVERAGED:
+            key = self._key("averaged")
+            raise UserError(f"{key} must be one of {', '.join(AVERAGED)}, not {self.cfg.averaged!r}", key)
+        self.prompts = list(self.cfg.prompts)
+        if self.cfg.prompts_file:
+            self.prompts += read_prompts(self.cfg.prompts_file, self._key("prompts_file"))
+        if not self.cfg.data_path and not self.prompts:
             raise UserError(f"{self.name} has nothing to do: set {self._key('data_path')} or {self._key('prompts')}")
         if self.cfg.data_path:
             self._check_held_out(Path(self.cfg.data_path).expanduser(), Path(cfg.data.path).expanduser())
@@ -78,7 +95,14 @@ class Validate(Plugin):
 
     @hookimpl
     def on_train_start(self, run: Run) -> None:
-        """Read the held-out samples; measure and draw what there is before training."""
+        """Read the held-out samples; measure and draw what there is before training.
+
+        Raises:
+            UserError: averaged weights are asked for and there are none, or no held-out sample can be read.
+        """
+        if self.cfg.averaged.lower() == "true" and run.averages is None:
+            key = self._key("averaged")
+            raise UserError(f"{key} is true, but no plugin averages the weights: switch one on, or set it to auto", key)
         if not run.world.is_main:
             return
         if self.cfg.data_path:
@@ -88,7 +112,7 @@ class Validate(Plugin):
             if of != self.of:  # a fresh run, or one that resumes with other held-out samples
                 self.of = of
                 self._measure(run)
-                self.first = {"loss": self.now, "step": run.step}
+                self.first = {"loss": self.now[TRAINED], "step": run.step}
         if run.step == 0:
             self._draw(run)
 
@@ -114,14 +138,16 @@ class Validate(Plugin):
         if parts:
             run.log.info("; ".join(parts))
 
+    def _averages(self, run: Run) -> Averages | None:
+        """The averaged weights to use, if any."""
+        return None if self.cfg.averaged.lower() == "false" else run.averages
+
     def _summary(self) -> str:
         assert self.held_out is not None
         before = self.first["loss"]
-        change = f" ({100 * (self.now / before - 1):+.0f} %)" if before else ""
         since = f" since step {self.first['step']}" if self.first["step"] else ""
-        return (
-            f"validation loss {before:.4f} -> {self.now:.4f}{change} on {self.held_out.samples} held-out samples{since}"
-        )
+        on = f"on {self.held_out.samples} held-out samples{since}"
+        return f"validation loss {before:.4f} -> {told(self.now, before)} {on}"
 
     def _open(self, run: Run) -> None:
         from mindloom.data.opening import open_source
@@ -145,23 +171,42 @@ class Validate(Plugin):
     def _measure(self, run: Run) -> None:
         if self.held_out is None or self.measured_at == run.step:
             return
-        self.now, self.measured_at = self.held_out.loss(run.task.loss), run.step
-        run.log.info("step %d: validation loss %.4f", run.step, self.now)
-        run.publish(values={f"{self.name}/loss": self.now})
+        self.now, self.measured_at = {TRAINED: self.held_out.loss(run.task.loss)}, run.step
+        averages = self._averages(run)
+        if averages is not None:
+            with averages.shown():
+                self.now[averages.name] = self.held_out.loss(run.task.loss)
+        run.log.info("step %d: validation loss %s", run.step, told(self.now))
+        run.publish(values={f"{self.name}/loss" + (f"_{of}" if of else ""): loss for of, loss in self.now.items()})
 
     def _draw(self, run: Run) -> None:
-        if not self.cfg.prompts or self.drawn_at == run.step:
+        if not self.prompts or self.drawn_at == run.step:
             return
         started = time.monotonic()
-        pictures = run.task.preview(list(self.cfg.prompts), self.cfg.seed)
+        averages = self._averages(run)
+        with averages.shown() if averages else nullcontext():
+            pictures = run.task.preview(self.prompts, self.cfg.seed)
         if pictures is None:
-            run.log.warning("no pictures: this task draws none; remove %s", self._key("prompts"))
+            run.log.warning(
+                "no pictures: this task draws none, or not in this run, which keeps no encoders; remove %s",
+                self._key("prompts" if self.cfg.prompts else "prompts_file"),
+            )
+            self.prompts = []  # told once
             return
         self.drawn_at = run.step
-        sheet = grid(pictures, self.cfg.prompts, self.cfg.columns)
+        sheet = grid(pictures, self.prompts, self.cfg.columns)
         path = run.path / FOLDER / f"step-{run.step:08d}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(sheet).save(path)
         seconds = time.monotonic() - started
-        run.log.info("step %d: drew %d pictures in %.1f s: %s", run.step, len(pictures), seconds, path)
+        which = f" by {averages.name}" if averages else ""
+        run.log.info("step %d: drew %d pictures%s in %.1f s: %s", run.step, len(pictures), which, seconds, path)
         run.publish(images={f"{self.name}/samples": sheet})
+
+
+def told(losses: dict[str, float], before: float = 0.0) -> str:
+    """Such as ``0.1042 (-51 %), with ema 0.1010 (-53 %)``: the change since ``before``, where that is not 0."""
+    return ", ".join(
+        (f"with {of} " if of else "") + f"{loss:.4f}" + (f" ({100 * (loss / before - 1):+.0f} %)" if before else "")
+        for of, loss in losses.items()
+    )

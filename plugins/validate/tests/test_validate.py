@@ -11,7 +11,7 @@ import pytest
 from mindloom import Plugin, UserError, hookimpl
 from mindloom.records import Record
 from mindloom.run import Run
-from mindloom.testing import Fitted, Numbers, Shelf, fit
+from mindloom.testing import Fitted, Numbers, Shelf, ToyTask, fit
 from mindloom_validate import Validate
 from PIL import Image
 
@@ -164,20 +164,32 @@ def test_a_signal_ends_the_run_without_measuring(tmp_path: Path) -> None:
     assert list(seen(fitted).losses) == [0]
 
 
-def test_a_task_without_pictures_is_told_and_no_error(
+def test_prompts_come_from_a_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[list[str]] = []
+    preview = ToyTask.preview
+
+    def kept(self: ToyTask, prompts: Any, seed: int) -> Any:
+        drawn.append(list(prompts))
+        return preview(self, prompts, seed)
+
+    monkeypatch.setattr(ToyTask, "preview", kept)
+    (tmp_path / "prompts.txt").write_text("# shapes\n  a green disc \n\nein gr\u00fcner Stern\n", encoding="utf-8")
+    train(tmp_path, steps=1, prompts=PROMPTS[:1], prompts_file=str(tmp_path / "prompts.txt"))
+    assert drawn == [["a red disc", "a green disc", "ein gr\u00fcner Stern"]] * 2
+
+
+def test_a_task_without_pictures_is_told_once_and_no_error(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mindloom.testing.ToyTask.preview", lambda self, prompts, seed: None)
-    fitted = train(tmp_path, steps=1, prompts=PROMPTS)
-    assert "this task draws none" in caplog.text
+    fitted = train(tmp_path, steps=2, prompts=PROMPTS, pictures_every=1)
+    assert caplog.text.count("this task draws none") == 1
     assert not (fitted.path / "samples").exists()
 
 
 def test_broken_held_out_samples_are_skipped_and_none_left_is_an_error(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mindloom.testing import ToyTask
-
     good = ToyTask.transform
     bad: set[int] = {3, 4}
 
@@ -201,6 +213,7 @@ def test_broken_held_out_samples_are_skipped_and_none_left_is_an_error(
     [
         ({"data_path": "nowhere"}, "no held-out samples at nowhere", "plugins.validate.data_path"),
         ({"data_path": ""}, "nothing to do: set plugins.validate.data_path or plugins.validate.prompts", ""),
+        ({"prompts_file": "no.txt"}, "prompts no.txt cannot be read: No such file", "plugins.validate.prompts_file"),
         ({"samples": 0}, "samples must be at least 1, not 0", "plugins.validate.samples"),
         ({"every": -1}, "every must be at least 0, not -1", "plugins.validate.every"),
     ],

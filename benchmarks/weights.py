@@ -3,8 +3,8 @@
     python benchmarks/weights.py                # prints a table, writes benchmarks/results/weights.{md,json}
     python benchmarks/weights.py --on /big/disk # makes the files there; they are sparse and take no room
 
-The files hold zeros only and no blocks on the disk: names, shapes, dtypes and lengths are those of the released model, so
-that memory is what it would be. The time is that of everything but the disk. Each case runs in a process of its own,
+The files hold zeros only and no blocks on the disk: names, shapes, dtypes and lengths are those of the released model,
+so that memory is what it would be. The time is that of everything but the disk. Each case runs in a process of its own,
 whose peak resident memory is that of Python and MindSpore too. It takes 10 GB of memory.
 """
 

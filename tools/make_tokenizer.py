@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from itertools import pairwise
 
-from mindloom_sdxl.tokens import TINY_ASSETS, clip_vocabulary
+from mindloom_sdxl.vocabulary import TINY_ASSETS, clip_vocabulary
 
 SIZE = 1024
 

@@ -15,14 +15,14 @@ from mindloom import UserError
 from mindloom.framing import frame, mirrored
 from mindloom.frozen import Arrays, Decode, Frozen, Kept, Part, Request
 from mindloom.task import Draw, Sample
-from mindspore import nn, ops
+from mindspore import nn
 
 from .cells.model import SDXLModel
 from .objective import KeptLoss
 from .presets import Preset
 from .tokens import LENGTH
-from .transform import Transform
-from .weights import load_weights
+from .transform import Transform, named
+from .weights import Leniency, load_weights
 
 if TYPE_CHECKING:
     from .task import SdxlTask
@@ -50,16 +50,17 @@ class EncodePicture(nn.Cell):
 
 
 class EncodeCaption(nn.Cell):
-    """ids_1, ids_2 int32 ``[B, 77]``, eot_index ``[B]`` -> context ``[B, 77, c]`` and pooled ``[B, p]``."""
+    """ids_1, ids_2 int32 ``[B, 77]``, eot_index ``[B]`` -> context ``[B, 77, c]`` and pooled ``[B, p]``.
+
+    Captions in chunks as in :class:`Conditioner`.
+    """
 
     def __init__(self, model: SDXLModel) -> None:
         super().__init__(auto_prefix=False)
-        self.model, self.concat = model, ops.Concat(-1)
+        self.model = model
 
     def construct(self, ids_1: ms.Tensor, ids_2: ms.Tensor, eot_index: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
-        clip_l, clip_g = self.model.conditioner.embedders
-        hidden, pooled = clip_g(ids_2, eot_index)
-        return self.concat((clip_l(ids_1), hidden)), pooled
+        return self.model.conditioner.text(ids_1, ids_2, eot_index)
 
 
 class Twice(nn.Cell):
@@ -85,10 +86,13 @@ class KeptTransform:
     now: Callable[[Sample], Kept]
 
     def __call__(self, sample: Sample, draw: Draw) -> Arrays:
-        """mean, logvar, noise and vae_noise float32 ``[4, h, w]``; context ``[77, c]``; pooled ``[p]``."""
+        """mean, logvar, noise and vae_noise float32 ``[4, h, w]``; context ``[n, c]``; pooled ``[p]``."""
         kept: Kept = sample.get("kept") or self.now(sample)
         picture = kept("mirrored" if mirrored(draw, self.plain.flip) else "picture")
-        caption = kept("empty" if self.plain.dropped(draw) else "caption")
+        dropped, zeroed = self.plain.dropped(draw), self.plain.zeroed
+        caption = kept("empty" if dropped and not zeroed else "caption")
+        if dropped and zeroed:  # here rather than in the graph, which needs no column for it
+            caption = {name: np.zeros_like(array) for name, array in caption.items()}
         height, width = picture["mean"].shape[1:]
         return {
             "mean": picture["mean"],
@@ -100,17 +104,11 @@ class KeptTransform:
         }
 
 
-def kept_example(preset: Preset, latent: np.ndarray) -> Arrays:
-    """Zeros in the shapes of ``KEPT_COLUMNS``."""
+def kept_example(preset: Preset, chunks: int) -> Arrays:
+    """Zeros in the shapes of features."""
     return {
-        "mean": latent,
-        "logvar": latent,
-        "context": np.zeros((LENGTH, preset.unet.context_dim), np.float32),
+        "context": np.zeros((LENGTH * chunks, preset.unet.context_dim), np.float32),
         "pooled": np.zeros(preset.clip_g.width, np.float32),
-        "time_ids": np.zeros(6, np.float32),
-        "timesteps": np.zeros((), np.int32),
-        "noise": latent,
-        "vae_noise": latent,
     }
 
 
@@ -125,24 +123,27 @@ class SdxlFrozen(Frozen):
             "clip_l": asdict(preset.clip_l),
             "clip_g": asdict(preset.clip_g),
             "tokenizer": tokenizer.fingerprint if tokenizer else "",
+            "chunks": task.chunks,
         }
         self.parts = {"picture": Part({"vae": asdict(preset.vae)}, pictures=True), "caption": Part(text)}
 
     def requests(self, frame: tuple[int, int] | None) -> Sequence[Request]:
         """Of each picture and caption what the probabilities of flip and dropout leave possible."""
-        cfg, side = self.task.cfg, self.task.resolution
+        cfg, side, zeroed = self.task.cfg, self.task.resolution, self.task.zeroed
         shape = "{}x{}".format(*(frame or (side, side)))
         found = [
             (cfg.flip < 1, Request("picture", "picture", "image", shape)),
             (cfg.flip > 0, Request("mirrored", "picture", "image", f"{shape} mirrored")),
-            (cfg.caption_dropout < 1, Request("caption", "caption", "caption")),
-            (cfg.caption_dropout > 0, Request("empty", "caption")),
+            (cfg.caption_dropout < 1 or zeroed, Request("caption", "caption", "caption")),
+            (cfg.caption_dropout > 0 and not zeroed, Request("empty", "caption")),
         ]
         return [request for possible, request in found if possible]
 
     def load(self, path: Path) -> None:
         """Fill encoders, not the VAE's decoder."""
-        load_weights(self.task.model, path, only=(*NEEDED["picture"], *NEEDED["caption"]))
+        load_weights(
+            self.task.model, path, (*NEEDED["picture"], *NEEDED["caption"]), leniency=Leniency.of(self.task.cfg)
+        )
 
     def fingerprint(self, part: str) -> str:
         """SHA-256 of names and bytes, in the model's order."""
@@ -181,7 +182,7 @@ class SdxlFrozen(Frozen):
         task = self.task
         # Cells may be replaced and parameters lowered from here on: what was compiled before must not be used again.
         self.cells = {}
-        task.loss, task.columns = KeptLoss(task.model), KEPT_COLUMNS
+        task.loss, task.columns = KeptLoss(task.model, task.objective), named(KEPT_COLUMNS, task.levels)
         if task.tokenizer is not None:
             assert isinstance(task.row, Transform)
             task.row = KeptTransform(task.row, self.now)

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from mindloom import UserError
 from mindloom.task import Draw, Sample, Task
 
+from . import choices
 from .cells.model import SDXLModel
 from .frozen import FROZEN, KeptTransform, SdxlFrozen, kept_example
-from .objective import DiffusionLoss
+from .noising import Objective
+from .objective import DiffusionLoss, ZeroingLoss
 from .presets import PRESETS
 from .preview import Previewer
 from .tokens import LENGTH, CaptionTokenizer, load_tokenizer
-from .transform import COLUMNS, VAE_CHANNELS, VAE_FACTOR, Transform
-from .weights import load_weights, save_weights
+from .transform import COLUMNS, TOLD, VAE_CHANNELS, VAE_FACTOR, Transform, named
+from .weights import Leniency, load_weights, save_weights
 
 if TYPE_CHECKING:
     from . import Sdxl
@@ -35,41 +36,72 @@ KEEP_FLOAT32 = (
 
 
 class SdxlTask(Task):
-    """Full-parameter training of the UNet with the noise-prediction objective; VAE and text encoders are frozen.
+    """Full-parameter training of the UNet, and of text encoders if asked for; the VAE is frozen.
 
     Attributes:
+        objective: what the UNet predicts, and how its error is weighed.
+        levels: draws how noisy each sample is made.
+        chunks: chunks of 75 tokens in a caption.
+        zeroed: dropped captions are zeros instead of the empty one.
         row: turns samples into rows; another one when features are kept.
         previewer: None when the encoders were dropped.
     """
 
-    columns = COLUMNS
+    columns: tuple[str, ...] = COLUMNS
     keep_float32 = KEEP_FLOAT32
     row: Transform | KeptTransform
     previewer: Previewer | None = None
 
-    def __init__(self, cfg: Sdxl.Config, dry: bool = False) -> None:
+    def __init__(self, cfg: Sdxl.Config, dry: bool = False, weight: str = "") -> None:
         """Build everything.
 
         Args:
             dry: the loss is only compiled, on ``example()``, which takes no vocabulary; nothing else works.
+            weight: where the weights come from: a vocabulary may lie beside them.
 
         Raises:
             UserError: no vocabulary, or one that is larger than the model's.
         """
         preset = PRESETS[cfg.preset]
         self.cfg, self.resolution = cfg, cfg.resolution or preset.resolution
+        self.multiple = preset.vae.factor * 2 ** (len(preset.unet.mult) - 1)
         size = self.resolution
-        self.tokenizer = tokenizer = None if dry else vocabulary(cfg)
+        self.chunks, self.zeroed, self.levels = choices.chunks(cfg), choices.zeroed(cfg), choices.levels(cfg)
+        self.columns = (*named(COLUMNS, self.levels), *((TOLD,) if self.zeroed else ()))
+        self.tokenizer = tokenizer = None if dry else vocabulary(cfg, weight)
         self.model = SDXLModel(preset)
-        self.loss = DiffusionLoss(self.model)
+        for name, parameter in self.model.parameters_and_names():
+            parameter.requires_grad = choices.trains(name, cfg, preset)
+        self.objective = Objective(
+            cfg.objective, cfg.zero_terminal_snr, cfg.min_snr_gamma, tuple(cfg.latents_mean), tuple(cfg.latents_std)
+        )
+        loss = ZeroingLoss if self.zeroed else DiffusionLoss
+        self.loss = loss(self.model, self.objective, stop_text=cfg.train_text_encoder == "none")
         if tokenizer is None:
             return
         self.row = Transform(
-            size, tokenizer, cfg.caption_dropout, cfg.random_crop, cfg.flip, cfg.offset_noise, cfg.vae_sample
+            size,
+            tokenizer,
+            cfg.caption_dropout,
+            cfg.random_crop,
+            cfg.flip,
+            cfg.offset_noise,
+            cfg.vae_sample,
+            self.zeroed,
+            self.levels,
         )
-        zero_empty = cfg.unconditional == "zeros" or (cfg.unconditional == "auto" and not cfg.caption_dropout)
+        zero_empty = cfg.unconditional == "zeros" or (
+            cfg.unconditional == "auto" and (self.zeroed or not cfg.caption_dropout)
+        )
         self.previewer = Previewer(
-            self.model, tokenizer, size, cfg.sample_steps, cfg.guidance, zero_empty, cfg.sample_batch
+            self.model,
+            tokenizer,
+            size,
+            cfg.sample_steps,
+            cfg.guidance,
+            zero_empty,
+            cfg.sample_batch,
+            objective=self.objective,
         )
 
     def transform(self, sample: Sample, draw: Draw) -> dict[str, np.ndarray]:
@@ -77,25 +109,26 @@ class SdxlTask(Task):
         return self.row(sample, draw)
 
     def example(self) -> dict[str, np.ndarray]:
-        """Zeros in the shapes of :class:`mindloom_sdxl.transform.Transform`, which needs no vocabulary."""
-        side = self.resolution
+        """Zeros in the shapes of ``transform``'s rows, which needs no vocabulary."""
+        side, ids = self.resolution, (self.chunks,) if self.chunks > 1 else ()
         latent = np.zeros((VAE_CHANNELS, side // VAE_FACTOR, side // VAE_FACTOR), np.float32)
-        if self.columns != COLUMNS:
-            return kept_example(self.model.preset, latent)
-        return {
+        known: dict[str, np.ndarray] = {
             "pixels": np.zeros((3, side, side), np.uint8),
             "time_ids": np.zeros(6, np.float32),
-            "ids_1": np.zeros(LENGTH, np.int32),
-            "ids_2": np.zeros(LENGTH, np.int32),
-            "eot_index": np.zeros((), np.int32),
-            "timesteps": np.zeros((), np.int32),
-            "noise": latent,
-            "vae_noise": latent,
+            "ids_1": np.zeros((*ids, LENGTH), np.int32),
+            "ids_2": np.zeros((*ids, LENGTH), np.int32),
+            "eot_index": np.zeros(ids, np.int32),
+            self.levels.column: np.ones((), self.levels.dtype),
+            TOLD: np.ones((), np.float32),
+            **kept_example(self.model.preset, self.chunks),
         }
+        return {name: known.get(name, latent) for name in self.columns}
 
     def load_weights(self, path: Path) -> None:
         """See :func:`mindloom_sdxl.weights.load_weights`. Encoders that were dropped are not asked for."""
-        load_weights(self.model, path, spare=() if hasattr(self.model, "conditioner") else FROZEN)
+        load_weights(
+            self.model, path, spare=() if hasattr(self.model, "conditioner") else FROZEN, leniency=Leniency.of(self.cfg)
+        )
 
     def save_weights(self, path: Path) -> None:
         """See :func:`mindloom_sdxl.weights.save_weights`."""
@@ -105,13 +138,19 @@ class SdxlTask(Task):
         """VAE and text encoders.
 
         Raises:
-            UserError: crops are random.
+            UserError: crops are random, or text encoders train.
         """
         if self.cfg.random_crop:
-            raise UserError(
-                "features cannot be kept while plugins.sdxl.random_crop gives a picture another crop every time: "
-                "set plugins.sdxl.random_crop=false",
-                "plugins.sdxl.random_crop",
+            choices.refuse(
+                "random_crop",
+                "gives a picture another crop every time, so its features cannot be kept: set "
+                "plugins.sdxl.random_crop=false",
+            )
+        if self.cfg.train_text_encoder != "none":
+            choices.refuse(
+                "train_text_encoder",
+                "changes what captions are encoded to, so features cannot be kept: set "
+                "plugins.sdxl.train_text_encoder=none, or keep none",
             )
         return SdxlFrozen(self)
 
@@ -120,17 +159,18 @@ class SdxlTask(Task):
         return self.previewer(prompts, seed) if self.previewer else None
 
 
-def vocabulary(cfg: Sdxl.Config) -> CaptionTokenizer:
+def vocabulary(cfg: Sdxl.Config, weight: str) -> CaptionTokenizer:
     """Read the vocabulary that the config names, and see that the preset's encoders know all of it.
 
     Raises:
         UserError: there is none, or it is larger than the model's.
     """
-    tokenizer, known = load_tokenizer(cfg.tokenizer, cfg.preset), PRESETS[cfg.preset].clip_l.vocabulary
+    tokenizer = load_tokenizer(cfg.tokenizer, cfg.preset, weight, choices.chunks(cfg))
+    known = PRESETS[cfg.preset].clip_l.vocabulary
     if tokenizer.size > known:
-        raise UserError(
-            f"plugins.sdxl.tokenizer {cfg.tokenizer} has {tokenizer.size} tokens, but preset {cfg.preset} has "
-            f"{known}: set the tokenizer that belongs to the preset",
-            "plugins.sdxl.tokenizer",
+        choices.refuse(
+            "tokenizer",
+            f"{cfg.tokenizer or 'found'} has {tokenizer.size} tokens, but preset {cfg.preset} has {known}: set the "
+            "tokenizer that belongs to the preset",
         )
     return tokenizer

@@ -2,90 +2,139 @@
 
 from __future__ import annotations
 
-import json
-import os
-import struct
+import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import mindspore as ms
 import numpy as np
 from mindloom import UserError
 from mindspore import nn
 
-from .weight_files import SETTING, find_file, open_source
+from .layouts import safe
+from .layouts.fitting import Misfit, compare, harmless, nearest
+from .layouts.mixing import with_vae
+from .layouts.names import is_refiner, part_of
+from .layouts.opening import Weights, open_weights
+from .layouts.saving import replacing
+from .layouts.tensors import SETTING, Lazy
 
-FILE_TYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32"}
-HARMLESS_SUFFIXES = ("position_ids", "logit_scale")
-HARMLESS_PREFIXES = ("model_ema.", "denoiser.", "loss.")
+if TYPE_CHECKING:
+    from . import Sdxl
+
+LOG = logging.getLogger("mindloom")
+FILE_TYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32"}
+VAE_SETTING = "plugins.sdxl.vae"
 
 
-def load_weights(model: nn.Cell, path: Path, only: tuple[str, ...] = ("",), spare: tuple[str, ...] = ()) -> None:
-    """Fill the parameters of ``model``, cast to each parameter's dtype, from a file or the only one in a folder.
+@dataclass(frozen=True)
+class Leniency:
+    """What may be otherwise than the file says.
 
-    Nothing is changed before all names and shapes have been compared. Harmless extras (``position_ids``, EMA copies)
-    are ignored.
+    Attributes:
+        strict: False lets tensors be unexpected, and missing if their names match one of ``missing``.
+        missing: patterns with ``*`` and ``?``.
+        vae: weights whose VAE replaces that of the file; empty for none.
+    """
+
+    strict: bool = True
+    missing: tuple[str, ...] = ("*",)
+    vae: str = ""
+
+    @classmethod
+    def of(cls, cfg: Sdxl.Config) -> Leniency:
+        """What a config says."""
+        return cls(cfg.strict, tuple(cfg.missing), cfg.vae)
+
+
+def load_weights(
+    model: nn.Cell,
+    path: Path,
+    only: tuple[str, ...] = ("",),
+    spare: tuple[str, ...] = (),
+    leniency: Leniency | None = None,
+) -> None:
+    """Fill the parameters of ``model``, cast to each parameter's dtype, from weights of any layout.
+
+    Nothing is changed before all names and shapes have been compared, and then one tensor after the other is read:
+    beside the model, memory holds the largest tensor only. Harmless extras (``position_ids``, EMA copies) are ignored.
 
     Args:
         only: beginnings of names; other parameters and other tensors of the file are left alone.
         spare: beginnings of names that the file may have and the model has not.
+        leniency: by default everything must fit.
 
     Raises:
         UserError: no such file, not a weights file, or names or shapes that do not fit.
     """
-    source = open_source(find_file(path))
+    leniency = leniency or Leniency()
+    weights = open_weights(path)
+    tensors = with_vae(weights.tensors, leniency.vae, VAE_SETTING)
     parameters = {name: p for name, p in model.parameters_and_names() if name.startswith(only)}
-    found = {name: s for name, s in source.shapes.items() if name.startswith(only) and not name.startswith(spare)}
-    compare({name: tuple(parameter.shape) for name, parameter in parameters.items()}, found, path)
+    found = {name: t.shape for name, t in tensors.items() if name.startswith(only) and not name.startswith(spare)}
+    misfit = compare({name: tuple(parameter.shape) for name, parameter in parameters.items()}, found)
+    if misfit:
+        forgive(misfit, weights, leniency)
     for name, parameter in parameters.items():
-        array = source.read(name).astype(ms.dtype_to_nptype(parameter.dtype), copy=False)
-        parameter.set_data(ms.Tensor(array))
+        if name in found:
+            parameter.set_data(read(tensors[name], parameter.dtype))
 
 
-def compare(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], path: Path) -> None:
-    """Raise one ``UserError`` that counts and names what is missing, unexpected or of another shape."""
-    missing = [f"{name} {shape}" for name, shape in wanted.items() if name not in found]
-    unexpected = [f"{name} {shape}" for name, shape in found.items() if name not in wanted and not harmless(name)]
-    misshapen = [
-        f"{name} {found[name]} instead of {shape}"
-        for name, shape in wanted.items()
-        if name in found and found[name] != shape
-    ]
-    faults = [
-        f"{len(names)} {kind}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
-        for kind, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
-        if names
-    ]
-    if faults:
-        told = "; ".join(faults)
-        raise UserError(f"weights {path} do not fit the model ({told}): check plugins.sdxl.preset", SETTING)
+def read(tensor: Lazy, dtype: Any) -> ms.Tensor:
+    """A tensor of a file as MindSpore's, in one of MindSpore's dtypes."""
+    bits = tensor.cast(FILE_TYPES[str(dtype).lower()]).read()
+    return ms.Tensor(np.ascontiguousarray(bits).reshape(tensor.shape).astype(ms.dtype_to_nptype(dtype), copy=False))
 
 
-def harmless(name: str) -> bool:
-    return name.endswith(HARMLESS_SUFFIXES) or name.startswith(HARMLESS_PREFIXES)
+def forgive(misfit: Misfit, weights: Weights, leniency: Leniency) -> None:
+    """Log a misfit that is allowed.
+
+    Raises:
+        UserError: it is not.
+    """
+    unasked = [n for n in misfit.missing if not any(fnmatchcase(n, pattern) for pattern in leniency.missing)]
+    if not leniency.strict and not misfit.misshapen and not unasked:
+        LOG.warning(
+            "weights %s do not fit the model wholly; missing tensors stay fresh:\n%s", weights.path, misfit.table()
+        )
+        return
+    name, other = nearest(weights.shapes)
+    if is_refiner(weights.tensors):
+        raise UserError(
+            f"weights {weights.path} are SDXL's refiner, which is not trained here: give those of the base model",
+            SETTING,
+        )
+    LOG.error("weights %s against the model:\n%s", weights.path, misfit.table())
+    raise UserError(
+        f"weights {weights.path} do not fit the model ({misfit.line()}): {advice(name, other, misfit, weights)}",
+        SETTING,
+    )
 
 
-def save_weights(model: nn.Cell, path: Path) -> None:
+def advice(name: str, other: Misfit, misfit: Misfit, weights: Weights) -> str:
+    """What to do about weights that do not fit."""
+    if misfit.misshapen and name and not (other.unexpected or other.misshapen):
+        return f"they are of preset {name}: set plugins.sdxl.preset={name}"
+    parts = {part_of(key) for key in weights.tensors} - {""}
+    if misfit.missing and parts == {"unet"} and not misfit.misshapen:
+        return "they hold the UNet only: complete them with mindloom weights merge PART OUT --base FULL"
+    return "check plugins.sdxl.preset" + ("" if misfit.misshapen else ", or accept this with --strict false")
+
+
+def save_weights(model: nn.Cell, path: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write every parameter to one safetensors file under its name and in its dtype.
 
     Written tensor by tensor beside ``path`` and moved there at the end, so that a broken write leaves no broken file.
     """
-    parameters = dict(model.parameters_and_names())
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    offset = 0
-    for name, parameter in parameters.items():
-        end = offset + parameter.nbytes
-        dtype = FILE_TYPES[str(parameter.dtype).lower()]
-        header[name] = {"dtype": dtype, "shape": list(parameter.shape), "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    with part.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for parameter in parameters.values():
-            file.write(np.ascontiguousarray(parameter.asnumpy()).tobytes())
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    tensors = {
+        name: Lazy(FILE_TYPES[str(p.dtype).lower()], tuple(p.shape), lambda p=p: p.asnumpy())  # type: ignore[misc]
+        for name, p in model.parameters_and_names()
+    }
+    with replacing(path) as place:
+        safe.write(place, tensors, metadata or {})
+
+
+__all__ = ["Leniency", "harmless", "load_weights", "save_weights"]

@@ -1,98 +1,39 @@
-"""What the parity tests share: official names as diffusers and transformers say them, and a comparison that accuses."""
+"""What the parity tests share: weights for diffusers and transformers, and a comparison that accuses."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 import mindspore as ms
 import numpy as np
 import torch
+from mindloom_sdxl.layouts.names import to_diffusers
+from mindloom_sdxl.layouts.tensors import Lazy
 from mindspore import nn
 from mindspore import ops as P
 
 Arrays = dict[str, np.ndarray]
 
-RESNET = {
-    "in_layers.0": "norm1", "in_layers.2": "conv1", "emb_layers.1": "time_emb_proj", "out_layers.0": "norm2",
-    "out_layers.3": "conv2", "skip_connection": "conv_shortcut",
-}  # fmt: skip
-UNET_ENDS = {
-    "time_embed.0": "time_embedding.linear_1", "time_embed.2": "time_embedding.linear_2",
-    "label_emb.0.0": "add_embedding.linear_1", "label_emb.0.2": "add_embedding.linear_2",
-    "input_blocks.0.0": "conv_in", "out.0": "conv_norm_out", "out.2": "conv_out",
-}  # fmt: skip
-VAE_PARTS = {
-    "mid.block_1": "mid_block.resnets.0", "mid.block_2": "mid_block.resnets.1", "mid.attn_1": "mid_block.attentions.0",
-    "norm_out": "conv_norm_out", "nin_shortcut": "conv_shortcut",
-}  # fmt: skip
-VAE_ATTENTION = {"norm.": "group_norm.", "q.": "to_q.", "k.": "to_k.", "v.": "to_v.", "proj_out.": "to_out.0."}
-OPENCLIP = {
-    "token_embedding": "embeddings.token_embedding", "positional_embedding": "embeddings.position_embedding.weight",
-    "transformer.resblocks": "encoder.layers", "ln_final": "final_layer_norm", "ln_1": "layer_norm1",
-    "ln_2": "layer_norm2", "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2", "attn.": "self_attn.",
-}  # fmt: skip
+
+def unet_arrays(arrays: Arrays) -> Arrays:
+    """Official names of a UNet as diffusers has them."""
+    return mapped("model.diffusion_model.", arrays)["unet"]
 
 
-def renamed(name: str, table: dict[str, str]) -> str:
-    for old, new in table.items():
-        name = name.replace(old, new)
-    return name
-
-
-def unet_name(name: str, res_blocks: int) -> str:
-    """openaimodel numbers its blocks in one row; diffusers names level, kind and place in the level."""
-    for old, new in UNET_ENDS.items():
-        if name.startswith(old + "."):
-            return name.replace(old, new, 1)
-    arm, _, rest = name.partition(".")
-    block, layer, rest = ("0", *rest.split(".", 1)) if arm == "middle_block" else rest.split(".", 2)
-    rest = renamed(rest, RESNET)
-    if arm == "middle_block":
-        place = {"0": "resnets.0", "1": "attentions.0", "2": "resnets.1"}[layer]
-        return f"mid_block.{place}.{rest}"
-    index = int(block) - (arm == "input_blocks")
-    level, i = divmod(index, res_blocks + 1)
-    if rest.startswith("op."):
-        return f"down_blocks.{level}.downsamplers.0.conv.{rest[3:]}"
-    if rest.startswith("conv."):
-        return f"up_blocks.{level}.upsamplers.0.{rest}"
-    side = "down" if arm == "input_blocks" else "up"
-    return f"{side}_blocks.{level}.{'resnets' if layer == '0' else 'attentions'}.{i}.{rest}"
-
-
-def unet_arrays(arrays: Arrays, res_blocks: int) -> Arrays:
-    return {unet_name(name, res_blocks): value for name, value in arrays.items()}
-
-
-def vae_arrays(arrays: Arrays, levels: int) -> Arrays:
-    """diffusers counts the decoder's levels from the coarsest, and has linear layers in the attention."""
-    found = {}
-    for name, value in arrays.items():
-        head, attention, tail = name.partition("attn_1.")
-        name = head + attention + (renamed(tail, VAE_ATTENTION) if attention else "")
-        name = re.sub(r"\bup\.(\d+)", lambda m: f"up_blocks.{levels - 1 - int(m[1])}", name)
-        name = re.sub(r"\bdown\.(\d+)", r"down_blocks.\1", name)
-        name = re.sub(r"\.block\.(\d+)", r".resnets.\1", name)
-        name = re.sub(r"\.(up|down)sample\.", r".\1samplers.0.", name)
-        found[renamed(name, VAE_PARTS)] = value[..., 0, 0] if attention and value.ndim == 4 else value
-    return found
+def vae_arrays(arrays: Arrays) -> Arrays:
+    """Official names of a VAE as diffusers has them."""
+    return mapped("first_stage_model.", arrays)["vae"]
 
 
 def openclip_arrays(arrays: Arrays) -> Arrays:
-    """transformers splits the packed projection and turns ``text_projection`` around; it has no ``logit_scale``."""
-    found = {}
-    for name, value in arrays.items():
-        if name == "logit_scale":
-            continue
-        if name == "text_projection":
-            found["text_projection.weight"] = value.T
-        elif match := re.fullmatch(r"transformer\.resblocks\.(\d+)\.attn\.in_proj_(weight|bias)", name):
-            for part, third in zip("qkv", np.split(value, 3), strict=True):
-                found[f"text_model.encoder.layers.{match[1]}.self_attn.{part}_proj.{match[2]}"] = third
-        else:
-            found["text_model." + renamed(name, OPENCLIP)] = value
-    return found
+    """Official names of the second text encoder as transformers has them."""
+    return mapped("conditioner.embedders.1.model.", arrays)["text_encoder_2"]
+
+
+def mapped(begin: str, arrays: Arrays) -> dict[str, Arrays]:
+    """What the product makes of official names: if its map were wrong, no output could be equal."""
+    tensors = {begin + name: Lazy("F32", value.shape, lambda v=value: v) for name, value in arrays.items()}
+    return {part: {name: t.read() for name, t in found.items()} for part, found in to_diffusers(tensors).items()}
 
 
 def arrays_of(cell: nn.Cell) -> Arrays:

@@ -50,6 +50,7 @@ def picture() -> bytes:
         ({"flip": 0.5}, ["picture", "mirrored", "caption"]),
         ({"flip": 1.0, "caption_dropout": 0.1}, ["mirrored", "caption", "empty"]),
         ({"caption_dropout": 1.0}, ["picture", "empty"]),
+        ({"caption_dropout": 1.0, "dropout_form": "zeros"}, ["picture", "caption"]),
     ],
 )
 def test_requests_are_what_the_draws_can_reach(settings: dict[str, float], names: list[str]) -> None:
@@ -93,6 +94,25 @@ def test_same_draws_choose_the_same_with_kept_features(position: int, frame: tup
     for name in ("time_ids", "timesteps", "noise", "vae_noise"):
         assert row[name].dtype == plain[name].dtype
         assert (row[name] == plain[name]).all(), name
+
+
+def test_zeroed_dropout_zeroes_what_was_kept() -> None:
+    task, frozen = made(caption_dropout=0.5, dropout_form="zeros", long_captions=True, caption_chunks=2)
+    plain = [bool(task.transform(loaded(), Plan(8, 0).draw(position))["told"]) for position in range(8)]
+    frozen.switch()
+    row = frozen.row(frozen.requests(None)[0], picture(), DECODE)
+    features = {
+        "picture": {"mean": np.ones((4, 8, 8)), "logvar": np.ones((4, 8, 8)), "time_ids": row["time_ids"]},
+        "caption": {"context": np.ones((154, 64), np.float32), "pooled": np.ones(32, np.float32)},
+    }
+    rows = [task.transform({"kept": features.__getitem__}, Plan(8, 0).draw(position)) for position in range(8)]
+    assert [bool(row["context"].all()) for row in rows] == [bool(row["pooled"].all()) for row in rows] == plain
+    assert 0 < sum(plain) < 8
+    assert task.example()["context"].shape == (154, 64)
+
+
+def loaded() -> dict[str, Any]:
+    return {"id": "0", "caption": "a red circle", "image": PillowPicture(Image.open(io.BytesIO(picture())))}
 
 
 def test_fingerprint_is_that_of_the_parameters_in_use() -> None:

@@ -63,9 +63,9 @@ class Step(nn.Cell):
 @pytest.fixture(scope="module", autouse=True)
 def micro() -> Iterator[None]:
     ms.set_context(mode=ms.GRAPH_MODE, device_target="CPU")
-    PRESETS["micro"] = MICRO
-    yield
-    del PRESETS["micro"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "micro", MICRO)
+        yield
 
 
 def settings(**changes: Any) -> Sdxl.Config:
@@ -134,18 +134,18 @@ def test_previews_depend_on_caption_place_and_seed_only(task: SdxlTask, losses: 
 
 
 def test_guidance_extrapolates_from_the_unconditional_prediction(task: SdxlTask, losses: list[float]) -> None:
-    previewer, prompts = task.previewer, ["a red circle", "a teal star"]
-    context, vector = previewer.encode(prompts)
+    painter, prompts = task.previewer.painter, ["a red circle", "a teal star"]
+    context, vector = painter.encode(prompts, np.array([64, 64, 0, 0, 64, 64]))
     empty_context, empty_vector = np.zeros_like(context), vector.copy()
     empty_vector[:, : MICRO.clip_g.width] = 0
     latents, timesteps = draw_for(0)("x").standard_normal((2, 4, 8, 8), np.float32), np.full(2, 500, np.int32)
 
     def predict(context: np.ndarray, vector: np.ndarray) -> np.ndarray:
         cells = (ms.Tensor(latents), ms.Tensor(timesteps), ms.Tensor(context), ms.Tensor(vector))
-        return previewer.guided.predict(*cells).asnumpy()
+        return painter.guided.predict(*cells).asnumpy()
 
     told, empty = predict(context, vector), predict(empty_context, empty_vector)
-    guided = previewer.guided(
+    guided = painter.guided(
         ms.Tensor(latents),
         ms.Tensor(np.full(4, 500, np.int32)),
         ms.Tensor(np.concatenate((empty_context, context))),

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from mindloom.images import PillowPicture
+from mindloom_sdxl.levels import Sigmas
 from mindloom_sdxl.tokens import load_tokenizer
-from mindloom_sdxl.transform import COLUMNS, Transform
+from mindloom_sdxl.transform import COLUMNS, TOLD, Transform, named
 from PIL import Image
 
 TOKENIZER = load_tokenizer("", "tiny")
@@ -95,6 +96,24 @@ def test_caption_dropout_encodes_the_empty_caption_at_its_rate() -> None:
     transform = Transform(64, TOKENIZER, caption_dropout=0.25)
     dropped = [int(transform(sample(64, 64), draw_for(position))["eot_index"]) == 1 for position in range(400)]
     assert 70 <= sum(dropped) <= 130
+
+
+def test_zeroed_dropout_keeps_the_tokens_and_says_which_samples_are_told() -> None:
+    encoded = Transform(64, TOKENIZER, 0.5)
+    zeroed = Transform(64, TOKENIZER, 0.5, zeroed=True)
+    for position in range(20):
+        row, other = zeroed(sample(64, 64), draw_for(position)), encoded(sample(64, 64), draw_for(position))
+        assert tuple(row) == (*COLUMNS, TOLD)
+        assert row[TOLD].dtype == np.float32
+        assert row["eot_index"] == 4
+        assert bool(row[TOLD]) == (other["eot_index"] == 4)
+
+
+def test_edm_draws_noise_levels_in_the_place_of_timesteps() -> None:
+    row = Transform(64, TOKENIZER, levels=Sigmas())(sample(64, 64), draw_for(0))
+    assert tuple(row) == named(COLUMNS, Sigmas()) == tuple("sigmas" if n == "timesteps" else n for n in COLUMNS)
+    assert row["sigmas"].dtype == np.float32
+    assert row["sigmas"].shape == ()
 
 
 def test_timesteps_are_uniform_over_the_whole_schedule() -> None:

@@ -45,7 +45,7 @@ demo: $(VENV)/.run-ready $(DEMO_DATA)/.drawn
 	$(BIN)/python train.py --config configs/demo.yaml
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile  # compiling takes one core; files share what they compile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder  # files share what they compile
 
 lint: $(VENV)/.test-ready
 	$(BIN)/ruff check .

@@ -68,7 +68,7 @@ def test_wrong_use_from_the_shell_is_one_line_and_exit_code_2(tmp_path: Path, ar
         ("--config none.yaml", "config file none.yaml cannot be read: No such file or directory"),
         ("--plugins toy", "no data to train on: say where it is with --data_path FOLDER"),
         ("--plugins toy --data_path none", "there is no data at none: check --data_path (data.path: flag)"),
-        (f"{TOY} data.format=odd", "there is no dataset format 'odd': set data.format to one of numbers"),
+        (f"{TOY} data.format=odd", "the dataset format 'odd' is not on: set data.format to numbers, or switch"),
         (f"{TOY} --save_path file/below", "the output folder file/below"),
         (f"{TOY} --resume latest", "resume needs a plugin that reads checkpoints"),
         (f"{TOY} --plugins shelf --resume latest", "no checkpoint latest below runs"),

@@ -20,7 +20,7 @@ from .layouts.mixing import with_vae
 from .layouts.names import is_refiner, part_of
 from .layouts.opening import Weights, open_weights
 from .layouts.saving import replacing
-from .layouts.tensors import SETTING, Lazy
+from .layouts.tensors import FLOATS, SETTING, Lazy
 
 if TYPE_CHECKING:
     from . import Sdxl
@@ -78,6 +78,13 @@ def load_weights(
     misfit = compare({name: tuple(parameter.shape) for name, parameter in parameters.items()}, found)
     if misfit:
         forgive(misfit, weights, leniency)
+    for name in parameters.keys() & found.keys():
+        if tensors[name].dtype not in FLOATS:
+            raise UserError(
+                f"weights {path} hold {name} as {tensors[name].dtype}, which are no weights: give a file in F32, F16 "
+                "or BF16",
+                SETTING,
+            )
     for name, parameter in parameters.items():
         if name in found:
             parameter.set_data(read(tensors[name], parameter.dtype))

@@ -140,6 +140,11 @@ def test_merge_weighs_its_models_and_leaves_equal_tensors_alone(tmp_path: Path, 
     found, wanted = load_file(out), load_file(tiny)
     np.testing.assert_allclose(found[name], wanted[name] + 0.3, atol=1e-6)
     assert all(np.array_equal(found[n], v) for n, v in wanted.items() if n != name)
+    number = "conditioner.embedders.1.model.logit_scale"
+    changed(tiny, other, number, 1.0)
+    assert weigh("merge", tiny, other, out, "--force")[0] == 0
+    np.testing.assert_allclose(load_file(out)[number], wanted[number] + 0.5, atol=1e-6)
+    assert "they sum to 5" in weigh("merge", tiny, other, tmp_path / "d.safetensors", "--shares", "2,3")[2]
     assert "give 2 numbers" in weigh("merge", tiny, other, tmp_path / "d.safetensors", "--shares", "1")[2]
 
 

@@ -106,7 +106,7 @@ def _shares(text: str, count: int) -> list[float]:
     """As typed, or equal ones.
 
     Raises:
-        UserError: not as many as there are models, or no numbers.
+        UserError: not as many as there are models, no numbers, or their sum is not 1.
     """
     if not text:
         return [1 / count] * count
@@ -116,6 +116,8 @@ def _shares(text: str, count: int) -> list[float]:
         found = []
     if len(found) != count or not all(map(math.isfinite, found)):
         raise UserError(f"--shares {text}: give {count} numbers with commas between them, one for each IN")
+    if not math.isclose(sum(found), 1, abs_tol=1e-6):
+        raise UserError(f"--shares {text}: they sum to {sum(found):g}, but shares of one whole sum to 1")
     return found
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from mindloom import UserError
+
+from .tensors import SETTING
 
 KEY = "modelspec.prediction_type"
 ZERO, MEAN, STD = "mindloom.zero_terminal_snr", "mindloom.latents_mean", "mindloom.latents_std"
@@ -72,12 +75,20 @@ def by_folder(folder: Path) -> Trained:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """An object from a file, or an empty one if there is none."""
+    """An object from a file, or an empty one if there is none.
+
+    Raises:
+        UserError: the file is no JSON object: what it said of the model would be lost unseen.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except OSError:
         return {}
-    return found if isinstance(found, dict) else {}
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is no JSON object: restore the file, which says how the model works", SETTING)
+    return found
 
 
 def _numbers(text: str) -> tuple[float, ...]:

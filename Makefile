@@ -33,7 +33,7 @@ $(VENV)/.test-ready: $(DEPENDENCIES) | $(BIN)/python
 	$(PIP) setuptools wheel
 	$(PIP) torch==2.13.0
 	$(PIP) --no-deps open_clip_torch  # for its vocabulary file only; what it depends on is not needed
-	$(INSTALL) '.[test,parity]'
+	$(INSTALL) '.[test,parity,docs]'
 	$(INSTALL_PLUGINS)
 	@touch $@ $(VENV)/.run-ready
 

@@ -5,10 +5,11 @@ A plugin is an entry point in the group ``mindloom.plugins``. Beside it, its dis
     mindloom.flags       flag = plugin  or  plugin:setting
     mindloom.formats     dataset format = plugin
     mindloom.commands    sub-command = module:function, called with the arguments behind its name, returns the exit code
-    mindloom.measures    measure of captions = module:function (see ``data/measures.py``)
+    mindloom.measures    measure of captions = module:function (see ``survey/measures.py``)
+    mindloom.api         plugin = version of the hooks that it is written for (see ``api.py``); 1 if it does not say
 
-Installed distributions declare these in their metadata; in a bare checkout the same declarations are read from
-``plugins/*/setup.cfg``, so nothing needs to be installed there.
+Installed distributions declare these in their metadata; in a bare checkout the same declarations are read from its
+``setup.cfg`` and ``plugins/*/setup.cfg``, so nothing needs to be installed there.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from . import __version__, api
 from .errors import UserError, unknown
 from .plugin import Plugin
 
 GROUP = "mindloom.plugins"
+API_GROUP = "mindloom.api"
 BROUGHT = ("flags", "formats", "commands", "measures")
 CHECKOUT = Path(__file__).resolve().parents[2] / "plugins"
 
@@ -50,6 +53,9 @@ class Found:
         flags: command-line flag -> ``name`` (switches it on and off) or ``name:setting``.
         formats: dataset formats that it offers -> its name.
         commands, measures: name -> ``module:function``.
+        api: version of the hooks that it is written for, as it is declared.
+        distribution: name of its distribution, if it has one.
+        requires: requirements of its distribution, each as pip takes it.
     """
 
     name: str
@@ -62,16 +68,26 @@ class Found:
     formats: Pairs = ()
     commands: Pairs = ()
     measures: Pairs = ()
+    api: object = 1
+    distribution: str = ""
+    requires: tuple[str, ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """Where from, for messages: its distribution with the version, the checkout, or a file."""
+        return f"{self.where} {self.version}".strip() if self.where == self.distribution else self.where
 
     def load(self) -> type[Plugin]:
         """Import the plugin's class.
 
         Raises:
-            UserError: the module cannot be imported or holds no such class.
+            UserError: it is written for another version of the core, cannot be imported, or there is no such class.
         """
+        api.check(self, __version__)
         found = self.attribute(self.target)
         if not (inspect.isclass(found) and issubclass(found, Plugin)):
             raise UserError(f"plugin {self.name!r} ({self.where}): {self.target} is not a mindloom.Plugin class")
+        api.check_version(self.name, self.origin, found.api)
         return found
 
     def function(self, target: str) -> Callable[..., Any]:
@@ -118,11 +134,23 @@ def _installed() -> Iterator[Found]:
         for other in about.entry_points:
             groups.setdefault(other.group, []).append((other.name, other.value))
         summary = about.metadata["Summary"] or ""
-        yield Found(point.name, point.value, about.version, summary, about.name, "", **_brought(point.name, groups))
+        brought = _brought(point.name, groups)
+        requires = tuple(about.requires or ())
+        yield Found(
+            point.name,
+            point.value,
+            about.version,
+            summary,
+            about.name,
+            "",
+            **brought,
+            distribution=about.name,
+            requires=requires,
+        )
 
 
 def _checkout(folder: Path) -> Iterator[Found]:
-    for path in sorted(folder.glob("*/setup.cfg")):
+    for path in [folder.parent / "setup.cfg", *sorted(folder.glob("*/setup.cfg"))]:
         parser = configparser.RawConfigParser()  # a "%" in a description is a "%"
         parser.read(path, encoding="utf-8")
         if not parser.has_option("options.entry_points", GROUP):
@@ -130,19 +158,39 @@ def _checkout(folder: Path) -> Iterator[Found]:
         about = parser["metadata"]
         groups = {group: list(_pairs(lines)) for group, lines in parser["options.entry_points"].items()}
         version, summary = about.get("version", ""), about.get("description", "")
+        options = parser["options"] if parser.has_section("options") else {}
+        requires = tuple(_lines(options.get("install_requires", "")))
         for name, target in groups[GROUP]:
-            yield Found(name, target, version, summary, "checkout", str(path.parent), **_brought(name, groups))
+            brought = _brought(name, groups)
+            yield Found(
+                name,
+                target,
+                version,
+                summary,
+                "checkout",
+                str(path.parent),
+                **brought,
+                distribution=about.get("name", ""),
+                requires=requires,
+            )
 
 
-def _brought(plugin: str, groups: Mapping[str, Iterable[tuple[str, str]]]) -> dict[str, Pairs]:
+def _brought(plugin: str, groups: Mapping[str, Iterable[tuple[str, str]]]) -> dict[str, Any]:
     """What a plugin brings beside itself; a distribution's formats may belong to several plugins."""
-    brought = {kind: tuple(groups.get(f"mindloom.{kind}", ())) for kind in BROUGHT}
+    brought: dict[str, Any] = {kind: tuple(groups.get(f"mindloom.{kind}", ())) for kind in BROUGHT}
     brought["formats"] = tuple(pair for pair in brought["formats"] if pair[1] == plugin)
+    declared = dict(groups.get(API_GROUP, ())).get(plugin, "1")
+    brought["api"] = int(declared) if declared.isdecimal() else declared
     return brought
 
 
+def _lines(text: str) -> Iterator[str]:
+    """Lines that are not empty and no comments."""
+    yield from (line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#"))
+
+
 def _pairs(lines: str) -> Iterator[tuple[str, str]]:
-    for line in lines.strip().splitlines():
+    for line in _lines(lines):
         name, _, target = line.partition("=")
         yield name.strip(), target.strip()
 

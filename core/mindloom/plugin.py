@@ -27,6 +27,9 @@ class Plugin:
     class Config:
         """No settings."""
 
+    api: ClassVar[int] = 1
+    """Version of the hooks that the plugin is written for, see ``mindloom.api``; declared in its metadata too."""
+
     name: str = ""
     """Set by the core to the name under which the plugin was enabled."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -16,6 +16,9 @@ from .hooks import HookSpecs
 from .plugin import Plugin
 
 CORE = "core"
+
+Wrap = Callable[[str, pluggy.HookImpl], Callable[..., Any]]
+"""(hook, implementation) -> the function that takes its place."""
 
 
 def in_order(plugins: Mapping[str, Plugin]) -> list[str]:
@@ -56,9 +59,14 @@ class Registry:
         enabled:     a, b, c          (a shall be asked first)
         registered:  core, c, b, a
         called:      a, b, c, core
+
+    Args:
+        plugins: name -> plugin, in the order in which they were enabled.
+        defaults: the core's own answers.
+        strict: refuse two fillers of one slot; without it, ``rivals`` tells of them.
     """
 
-    def __init__(self, plugins: Mapping[str, Plugin], defaults: object) -> None:
+    def __init__(self, plugins: Mapping[str, Plugin], defaults: object, strict: bool = True) -> None:
         self.plugins = {name: plugins[name] for name in in_order(plugins)}
         self.manager = pluggy.PluginManager("mindloom")
         self.manager.add_hookspecs(HookSpecs)
@@ -66,14 +74,26 @@ class Registry:
         for name, plugin in reversed(self.plugins.items()):
             signatures.check(name, plugin, self.manager)
             self.manager.register(plugin, name)
-        self._refuse_rivals()
+        for rivalry in self.rivals() if strict else ():
+            raise UserError(rivalry)
 
-    def _refuse_rivals(self) -> None:
-        for hook in self.slots():
-            names = self.fillers(hook)
-            if len(names) > 1:
-                both = " and ".join(repr(name) for name in names[:2])
-                raise UserError(f"plugins {both} both fill {hook}: switch one off with --plugins no:{names[1]}")
+    def rivals(self) -> list[str]:
+        """Say of every slot that several plugins fill who they are and what to do."""
+        return [
+            f"plugins {names[0]!r} and {names[1]!r} both fill {hook}: switch one off with --plugins no:{names[1]}"
+            for hook in self.slots()
+            if len(names := self.fillers(hook)) > 1
+        ]
+
+    def implementations(self) -> Iterator[tuple[str, pluggy.HookImpl]]:
+        """Every hook with every implementation of it, the core's own too, first asked first."""
+        for hook, caller in sorted(vars(self.manager.hook).items()):
+            yield from ((hook, impl) for impl in reversed(caller.get_hookimpls()))
+
+    def around(self, wrap: Wrap) -> None:
+        """Put another function in the place of every implementation, such as one that measures it."""
+        for hook, impl in self.implementations():
+            setattr(impl, "function", wrap(hook, impl))  # noqa: B010  (typed as final; pluggy only ever reads it)
 
     def slots(self) -> list[str]:
         """Names of the hooks that take one answer."""

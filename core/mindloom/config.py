@@ -49,11 +49,23 @@ def _resolved(cfg: DictConfig) -> DictConfig:
     try:
         OmegaConf.resolve(cfg)
     except OmegaConfBaseException as error:
-        key = str(error.full_key)
+        key = str(error.full_key or _unresolvable(cfg))
         raise UserError(f"{key}: {_first_line(error)}", setting=key) from None
     for key in sorted(OmegaConf.missing_keys(cfg)):
         raise UserError(f"{key} has no default and must be set: add {key}=VALUE")
     return cfg
+
+
+def _unresolvable(cfg: DictConfig) -> str:
+    """The first setting whose reference leads nowhere; OmegaConf 2.3 does not tell."""
+    content = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(content, dict)
+    for key in flatten({str(name): value for name, value in content.items()}):
+        try:
+            OmegaConf.select(cfg, key)
+        except OmegaConfBaseException:
+            return key
+    return ""
 
 
 def _refuse_off(name: str, section: Mapping[str, Any], layers: Layers) -> None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import ast
 import configparser
 import re
+import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 from mindloom.hooks import HookSpecs
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 CORE = sorted((ROOT / "core").rglob("*.py"))
 PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/setup.cfg"))
 NAMES = [path.name for path in PLUGINS]
+BESIDE = {"pyyaml"}  # comes with omegaconf, whose errors are its errors
 SOURCES = [path for folder in ("core", "plugins", "tests", "tools") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
@@ -69,6 +73,38 @@ def test_every_plugin_has_the_same_shape(plugin: Path) -> None:
     requirements = about["options"]["install_requires"].split()
     assert "mindloom" in {re.split(r"[<>=~]", requirement)[0] for requirement in requirements}
     assert (plugin / "pyproject.toml").read_text() == (PLUGINS[0] / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("*.py")), ids=lambda path: path.name)
+def test_who_imports_plugins_is_marked_as_together(path: Path) -> None:
+    """The core's other tests run with no plugin there (see the conftest.py of the checkout)."""
+    if path.name.startswith("test_") and {f"mindloom_{name}" for name in NAMES} & set(imported(path)):
+        assert "pytest.mark.together" in path.read_text()
+
+
+def declared(about: configparser.RawConfigParser, *extras: str) -> set[str]:
+    """Distributions that a setup.cfg requires, in canonical form."""
+    lines = about["options"]["install_requires"].splitlines()
+    for extra in extras:
+        lines += about["options.extras_require"].get(extra, "").splitlines()
+    wanted = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+    return {canonicalize_name(re.split(r"[<>=~\[ ;]", line)[0]) for line in wanted}
+
+
+@pytest.mark.parametrize("folder", [ROOT, *PLUGINS], ids=lambda path: path.name)
+def test_what_is_imported_is_required(folder: Path) -> None:
+    """Each distribution works alone: with its own requirements and the core's."""
+    about, core = configparser.RawConfigParser(), configparser.RawConfigParser()
+    about.read(folder / "setup.cfg", encoding="utf-8")
+    core.read(ROOT / "setup.cfg", encoding="utf-8")
+    extras = about["options.extras_require"] if about.has_section("options.extras_require") else ()
+    allowed = declared(core) | declared(about, *extras) | BESIDE
+    found = packages_distributions()
+    for path in (folder / "core" if folder == ROOT else folder).rglob("mindloom*/**/*.py"):
+        for package in set(imported(path)) - sys.stdlib_module_names:
+            owners = {canonicalize_name(owner) for owner in found.get(package, [package])}
+            own = package == "mindloom" or package == f"mindloom_{folder.name}"
+            assert own or owners & allowed, f"{path.relative_to(ROOT)} imports {package}, which nobody requires"
 
 
 def test_every_hook_says_what_it_is_for_and_slots_say_that_they_stop() -> None:

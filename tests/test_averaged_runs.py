@@ -19,6 +19,8 @@ from mindloom_sink import Sink
 from mindloom_validate import Validate
 from safetensors.numpy import load_file
 
+pytestmark = pytest.mark.together
+
 SCRIPT = Path(__file__).with_name("train_averaged.py")
 EMA = {"decay": 0.9, "start": 1}
 

@@ -24,7 +24,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent))
 import cached_training as runs
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = [pytest.mark.together, pytest.mark.timeout(200)]
 ROUNDING = 1e-6
 
 

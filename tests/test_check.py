@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from mindloom import cli
 
+pytestmark = pytest.mark.together
+
 Check = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parents[1]
 

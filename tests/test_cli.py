@@ -128,6 +128,7 @@ def test_debug_shows_the_traceback(command: Command, capsys: pytest.CaptureFixtu
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.together
 def test_flags_of_plugins_are_offered_and_explained(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main_train(["--help"])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mindloom_ddp.testing import msrun
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.together, pytest.mark.slow]
 SCRIPT = Path(__file__).with_name("train_combinations.py")
 FEATURES = ("flash_attn", "fp16", "sink")
 COMBINATIONS = [chosen for count in range(4) for chosen in combinations(FEATURES, count)]

@@ -20,6 +20,8 @@ from PIL import Image
 
 from .data_sets import CHINESE, STREAM, bomb, jpeg, listed, shards, sound, tar
 
+pytestmark = pytest.mark.together
+
 ROOT = Path(__file__).parents[1]
 Check = Callable[..., tuple[int, dict[str, Any], str]]
 

@@ -15,6 +15,8 @@ from mindloom.survey.finding import opened
 
 from .data_sets import CHINESE, STREAM, bomb, jpeg, listed, sound
 
+pytestmark = pytest.mark.together
+
 Convert = Callable[..., tuple[int, str]]
 CAPTIONS = ["plain", 'a "quoted", one', "two\nlines", CHINESE, "🦉 owl", "", "x" * 10_000, "42", "null", "{a: 1}"]
 

@@ -17,6 +17,8 @@ from mindloom_csv import Csv
 from mindloom_sink import Sink
 from PIL import Image
 
+pytestmark = pytest.mark.together
+
 SIZES = [(40, 40)] * 5 + [(80, 40)] * 9 + [(30, 90)] * 3 + [(64, 48)] * 7
 
 

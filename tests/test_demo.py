@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
+pytestmark = pytest.mark.together
+
 ROOT = Path(__file__).resolve().parents[1]
 EXACT = '''
 import json

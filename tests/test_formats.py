@@ -23,6 +23,8 @@ from mindloom_webdataset.writer import write
 from mindloom_wids import Wids
 from PIL import Image
 
+pytestmark = pytest.mark.together
+
 COUNT = 200
 WORKER = Path(__file__).with_name("train_formats.py")
 

@@ -9,6 +9,8 @@ from mindloom import UserError
 from mindloom.testing import ToyTask, fit
 from mindloom_cache import Cache
 
+pytestmark = pytest.mark.together
+
 
 def test_a_task_has_no_frozen_part_unless_it_says_so() -> None:
     assert ToyTask(4).frozen() is None

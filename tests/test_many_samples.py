@@ -13,6 +13,8 @@ import pytest
 from mindloom_webdataset.writer import write
 from PIL import Image
 
+pytestmark = pytest.mark.together
+
 READ = Path(__file__).with_name("read_many.py")
 
 

@@ -21,6 +21,8 @@ from mindloom_ddp import LAUNCHERS
 from mindloom_ddp.testing import msrun
 from PIL import Image
 
+pytestmark = pytest.mark.together
+
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs" / "training").glob("*.yaml"))
 FORMATS = {"wds": "webdataset", "wids": "wids"}

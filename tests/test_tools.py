@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+pytestmark = pytest.mark.together
+
 TOOLS = Path(__file__).parents[1] / "tools"
 sys.path.insert(0, str(TOOLS))
 

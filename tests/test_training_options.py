@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import cached_training as runs
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = [pytest.mark.together, pytest.mark.timeout(200)]
 
 VELOCITY = {
     "objective": "v",

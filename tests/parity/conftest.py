@@ -10,6 +10,11 @@ import mindspore as ms
 import pytest
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Everything here judges the SDXL plugin."""
+    item.add_marker("together")
+
+
 @pytest.fixture(scope="session")
 def pipe() -> Any:
     """diffusers' pipeline with random weights. Whoever changes it must put it right again."""

@@ -8,7 +8,11 @@ DEMO_DATA := data/demo
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install --constraint constraints.txt
 # pip looks plugins' requirement "mindloom" up in what is installed already, so the core goes first.
 INSTALL := $(PIP) --no-build-isolation --editable
+# The oldest releases that setup.cfg admits; constraints.txt has the newest.
+OLDEST := pluggy==1.5.0 omegaconf==2.3.0 antlr4-python3-runtime==4.9.3
 INSTALL_PLUGINS := $(PIP) --no-build-isolation $(PLUGINS:%=--editable %)
+# What depends on them most: tested with the oldest too.
+PLUGIN_SYSTEM := $(patsubst %,tests/test_%.py,registry signatures discovery config switches parsing blame cli)
 
 .PHONY: help demo test lint base clean
 
@@ -37,6 +41,11 @@ $(VENV)/.test-ready: $(DEPENDENCIES) | $(BIN)/python
 	$(INSTALL_PLUGINS)
 	@touch $@ $(VENV)/.run-ready
 
+$(VENV)/.oldest-ready: setup.cfg | $(VENV)/.test-ready
+	rm -rf $(VENV)/oldest
+	$(BIN)/python -m pip --quiet --disable-pip-version-check install --no-deps --target $(VENV)/oldest $(OLDEST)
+	@touch $@
+
 $(DEMO_DATA)/.drawn: tools/draw_shapes.py | $(VENV)/.run-ready
 	$(BIN)/python tools/draw_shapes.py $(DEMO_DATA) --theme demo --count 240 --holdout 32
 	@touch $@
@@ -44,7 +53,8 @@ $(DEMO_DATA)/.drawn: tools/draw_shapes.py | $(VENV)/.run-ready
 demo: $(VENV)/.run-ready $(DEMO_DATA)/.drawn
 	$(BIN)/python train.py --config configs/demo.yaml
 
-test: lint
+test: lint $(VENV)/.oldest-ready
+	PYTHONPATH=$(abspath $(VENV)/oldest) $(BIN)/python -m pytest -q $(PLUGIN_SYSTEM)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder  # files share what they compile
 
 lint: $(VENV)/.test-ready

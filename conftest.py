@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import metadata
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +31,11 @@ os.environ.setdefault("GLOG_v", "3")
 def pytest_configure(config: pytest.Config) -> None:
     """Register the mark that opens all rooms."""
     config.addinivalue_line("markers", "together: needs the bundled plugins, not the core alone")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say what the plugin system stands on: the suite runs with the oldest and the newest."""
+    return ", ".join(f"{name} {metadata.version(name)}" for name in ("mindspore", "pluggy", "omegaconf"))
 
 
 def allowed(item: pytest.Item) -> set[str]:

@@ -29,12 +29,13 @@ def write_jobs(folder: Path, *ddp: str) -> None:
     jobs = {label((*chosen, *ddp)): {"features": [*chosen, *ddp], "mode": "amp"} for chosen in COMBINATIONS}
     if not ddp:
         jobs["param"] = {"features": ["fp16"], "mode": "param"}
+        jobs["reversed"] = {"features": [*reversed(FEATURES)], "mode": "amp"}
     (folder / "jobs.json").write_text(json.dumps(jobs))
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """Losses of all combinations: nine trained by one process, eight by two."""
+    """Losses of all combinations: ten trained by one process, eight by two."""
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     write_jobs(one)
     write_jobs(two, "ddp")
@@ -64,6 +65,10 @@ def test_every_combination_trains(features: tuple[str, ...], results: Results) -
 def test_a_sink_changes_no_bit(features: tuple[str, ...], results: Results) -> None:
     without = tuple(feature for feature in features if feature != "sink")
     assert results[label(features)] == results[label(without)]
+
+
+def test_their_order_changes_no_bit(results: Results) -> None:
+    assert results["reversed"] == results[label(FEATURES)]
 
 
 def test_fp16_changes_something_in_both_modes_and_stays_near(results: Results) -> None:

@@ -11,6 +11,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from mindloom.api import API
 from mindloom.hooks import HookSpecs
 from packaging.utils import canonicalize_name
 
@@ -70,6 +71,7 @@ def test_every_plugin_has_the_same_shape(plugin: Path) -> None:
     assert about["metadata"]["description"]
     points = about["options.entry_points"]["mindloom.plugins"].split("\n")
     assert [point.split("=")[0].strip() for point in points if point] == [plugin.name]
+    assert about["options.entry_points"]["mindloom.api"].split() == [plugin.name, "=", str(API)]
     requirements = about["options"]["install_requires"].split()
     assert "mindloom" in {re.split(r"[<>=~]", requirement)[0] for requirement in requirements}
     assert (plugin / "pyproject.toml").read_text() == (PLUGINS[0] / "pyproject.toml").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -208,3 +209,11 @@ def test_errors_made_for_people_pass_unchanged(tmp_path: Path, kind: type[Except
 
 def test_a_very_long_reason_is_shortened() -> None:
     assert len(str(PluginError("p", "h", ValueError("x" * 10_000)))) < 400
+
+
+def test_a_wrapper_is_not_blamed_for_the_cores_answer_inside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mindloom.step.step_by_step", operator.not_)  # takes one argument, not three
+    with pytest.raises(TypeError, match="not_"):
+        fit(tmp_path, [Relay])

@@ -119,7 +119,7 @@ def test_a_failing_run_exits_with_1_and_points_to_its_traceback(
     code, line = command(*argv)
     assert code == 1
     reason = "mindloom: error: plugin 'bad' failed in on_step_end: ZeroDivisionError: division by zero"
-    assert line == f"{reason} (traceback: out/error.txt)"
+    assert line == f"{reason} (bad.py, line 5) (without it: --plugins no:bad) (traceback: out/error.txt)"
     assert "1 / 0" in Path("out/error.txt").read_text()
 
 
@@ -143,7 +143,7 @@ def test_plugins_are_listed_as_text_and_as_json(capsys: pytest.CaptureFixture[st
     text = capsys.readouterr().out
     assert cli.main(["plugins", "list", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert {row["name"] for row in rows} == {line.split()[0] for line in text.splitlines()}
+    assert {row["name"] for row in rows} == {line.split()[0] for line in text.splitlines()[2:]}
     assert all(row["summary"] and row["version"] for row in rows)
 
 

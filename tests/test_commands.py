@@ -62,7 +62,8 @@ def test_a_plugin_brings_a_command_that_gets_what_stands_behind_its_name(
 
 @pytest.mark.parametrize(("word", "code", "line"), [
     ("wrong", 2, "mindloom: error: greet wants a name: give one"),
-    ("broken", 1, "mindloom: error: RuntimeError: no"),
+    ("broken", 1, "mindloom: error: plugin 'polite' failed in the command greet: RuntimeError: no "
+     "(checkout/polite/mindloom_polite.py, line 8)"),
 ])  # fmt: skip
 def test_errors_of_a_plugins_command_are_shown_like_the_cores(
     offer: Offer, capsys: pytest.CaptureFixture[str], word: str, code: int, line: str
@@ -161,3 +162,10 @@ def test_help_is_fast_and_imports_neither_mindspore_nor_plugins() -> None:
         seconds.append(time.perf_counter() - began)
         assert done.stderr.splitlines()[-1] == "[]", done.stderr
     assert min(seconds) < 0.5
+
+
+def test_a_pipe_that_nobody_reads_ends_a_command_in_silence() -> None:
+    command = f"{sys.executable} -m mindloom plugins list | true; exit ${{PIPESTATUS[0]}}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "core"), "PYTHONUNBUFFERED": "1"}
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (141, "")

@@ -120,6 +120,16 @@ def test_a_value_of_the_wrong_type_names_the_key_and_where_it_was_set(content: A
     assert origin == "file1"
 
 
+@pytest.mark.parametrize(
+    ("value", "example"),
+    [("pictures", "[pictures]"), ({"path": "a"}, "[{'path': 'a'}]"), (3, "[3]"), (None, "[] for none")],
+)
+def test_a_list_is_asked_for_in_words_of_the_config(value: Any, example: str) -> None:
+    message, origin = refusal({"data": {"mix": value}})
+    assert message == f"data.mix must be a list, not {value!r}: write it in brackets, such as {example}"
+    assert origin == "file1"
+
+
 @pytest.mark.parametrize("key", RANGES)
 def test_values_outside_their_range_are_refused(key: str) -> None:
     low, high = RANGES[key]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from mindloom import Plugin, UserError, hookimpl
 from mindloom.build import name_parameters
-from mindloom.edits import CellEdit, apply
+from mindloom.edits import CellEdit, apply, survey
 from mindloom.testing import Fitted, Toy, ToyTask, fit
 from mindspore import Parameter, nn
 from mindspore import ops as P
@@ -93,10 +93,33 @@ def test_a_claimed_cell_is_replaced_wherever_it_stands() -> None:
 @pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
 @pytest.mark.parametrize(("one", "other"), [("first", "first"), ("block", "block.scale"), ("block.scale", "block")])
 def test_claims_that_meet_are_refused_naming_both(order: tuple[str, str], one: str, other: str) -> None:
-    with pytest.raises(UserError, match=r"plugins .* both replace the cell .*: switch one off") as caught:
+    words = r"plugins .* both replace the cell .* \(edit_model\): switch one off with --plugins no:"
+    with pytest.raises(UserError, match=words) as caught:
         apply([Net()], [(order[0], claim(one)), (order[1], claim(other))], LOG)
     assert "'a'" in str(caught.value)
     assert "'b'" in str(caught.value)
+
+
+@pytest.mark.parametrize(("one", "other"), [("first", "first"), ("block", "block.scale")])
+def test_a_plugin_whose_own_edits_meet_is_told_so(one: str, other: str) -> None:
+    with pytest.raises(UserError, match=r"plugin 'a' replaces the cell .* twice \(edit_model\): let one edit match it"):
+        apply([Net()], [("a", claim(one)), ("a", claim(other))], LOG)
+
+
+def test_a_survey_finds_every_clash() -> None:
+    edits = [("a", claim("first", "block")), ("b", claim("first", "block.scale", "list.0")), ("c", claim("first"))]
+    claims, clashes = survey(Net(), edits)
+    assert [(claim.owner, claim.name) for claim in claims] == [
+        ("a", "first"),
+        ("a", "block"),
+        ("b", "block.scale"),
+        ("b", "list.0"),
+    ]
+    assert [(clash.owners, clash.name) for clash in clashes] == [
+        (("a", "b"), "first"),
+        (("a", "c"), "first"),
+        (("a", "b"), "block.scale"),
+    ]
 
 
 def test_neighbours_with_a_common_beginning_of_their_names_do_not_meet() -> None:

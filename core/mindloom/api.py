@@ -7,6 +7,10 @@ metadata (entry-point group ``mindloom.api``), and which releases it needs among
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import UserError
@@ -67,3 +71,28 @@ def check_version(name: str, origin: str, wanted: object) -> None:
         f"or switch it off with --plugins no:{name}",
         setting=f"plugins.{name}",
     )
+
+
+def written(path: Path) -> Iterator[object]:
+    """Every ``api = ...`` that a file's plugin class says in so many words, read without running the file."""
+    with suppress(SyntaxError, ValueError):  # it is reported when it is run
+        for found in ast.parse(path.read_bytes()).body:
+            if isinstance(found, ast.ClassDef) and _is_plugin(found):
+                yield from _values(found)
+
+
+def _is_plugin(found: ast.ClassDef) -> bool:
+    """Whether a class is a plugin at first sight: it says so, or one of its methods is marked ``@hookimpl``."""
+    marks = [mark for part in found.body if isinstance(part, ast.FunctionDef) for mark in part.decorator_list]
+    return any("hookimpl" in ast.unparse(mark) for mark in marks) or any(
+        ast.unparse(base).rpartition(".")[2] == "Plugin" for base in found.bases
+    )
+
+
+def _values(found: ast.ClassDef) -> Iterator[object]:
+    for part in found.body:
+        if isinstance(part, ast.Assign | ast.AnnAssign) and part.value:
+            targets = part.targets if isinstance(part, ast.Assign) else [part.target]
+            if any(ast.unparse(target) == "api" for target in targets):
+                with suppress(ValueError):  # computed: judged once the class is there
+                    yield ast.literal_eval(part.value)

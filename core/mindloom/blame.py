@@ -14,15 +14,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from .defaults import Defaults
 from .errors import TrainingError, UserError
 from .plugin import Plugin
 
 COMPILED_AT = re.compile(r"In file (.+?):(\d+)")
 """How MindSpore's compiler writes the places of an error."""
+NEEDED = ("make_task", "add_formats")
+"""A run hardly goes on without the plugin that implements one of these."""
 
 
 class PluginError(TrainingError):
-    """A plugin failed. Its cause is the original error."""
+    """A plugin failed. Its cause is the original error; its notes tell where, and what to do."""
 
     def __init__(self, plugin: str, where: str, error: BaseException) -> None:
         super().__init__(f"plugin {plugin!r} failed in {where}: {summary(error)}")
@@ -48,9 +51,61 @@ def _shorten(text: str, limit: int = 300) -> str:
     return text if len(text) <= limit else text[: limit - 4] + " ..."
 
 
+def blamed(error: BaseException, name: str, kind: type[Plugin] | None, where: str, line: str = "") -> PluginError:
+    """The error as that of a plugin, with the place in its code, and what to do.
+
+    Args:
+        error: the cause.
+        name: of the plugin.
+        kind: its class; None if what failed is not the plugin itself, but a command that came with it.
+        where: what the core had asked of it.
+        line: to name, where no traceback shows it.
+    """
+    failed = PluginError(name, where, error)
+    failed.__cause__ = error
+    if line := line or ("" if compiled_at(error) else last_line(error, kind)):
+        failed.add_note(line)
+    if missing := missing_package(error, kind.__module__ if kind else ""):
+        failed.add_note(f"pip install {missing}")
+    if kind and not any(getattr(kind, hook, None) for hook in NEEDED):
+        failed.add_note(f"without it: --plugins no:{name}")
+    return failed
+
+
+def last_line(error: BaseException, kind: type[Plugin] | None) -> str:
+    """File and line of the innermost place in a plugin's code that an error came through; empty if there is none."""
+    own = _place(kind) if kind else ""
+    lines = [
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if kind is None
+        or (own and frame.f_code.co_filename.startswith(own))
+        or isinstance(frame.f_locals.get("self"), kind)
+    ]
+    return at(*lines[-1]) if lines else ""
+
+
+def at(file: str, line: int) -> str:
+    """A place in a file, the file as one would type it from here."""
+    path = Path(file)
+    return f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}, line {line}"
+
+
+def missing_package(error: BaseException, module: str) -> str:
+    """The package to install, when that is what an error in a module is about; empty otherwise."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return ""
+    package = error.name.partition(".")[0]
+    return "" if package in (module.partition(".")[0], "mindloom") else package
+
+
 def place(plugin: Plugin) -> str:
     """Where a plugin's code lives: the folder of its package, or its file."""
-    module = type(plugin).__module__
+    return _place(type(plugin))
+
+
+def _place(kind: type[Plugin]) -> str:
+    module = kind.__module__
     file = getattr(sys.modules.get(module), "__file__", None) or ""
     package = module.partition(".")[0]
     inside = Path(file).parent
@@ -65,14 +120,19 @@ def culprit(error: BaseException, plugins: Mapping[str, Plugin]) -> tuple[str, s
     """Name the plugin to blame and its function that the core had called, or None when no plugin is involved.
 
     A compile error belongs to the innermost cell that its text mentions: Python's traceback only shows who drives the
-    step. Any other error belongs to the innermost frame.
+    step. Any other error belongs to the innermost frame; where that is one of the core's own answers, or below it, the
+    plugins further out only wrap the slot, and are innocent.
     """
     places = {name: where for name, plugin in plugins.items() if (where := place(plugin))}
     for file, _ in reversed(compiled_at(error)):
         for name, where in places.items():
             if file.startswith(where):
                 return name, "a cell"
-    owners = [(_owner(frame, plugins, places), frame) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    owners: list[tuple[str | None, FrameType]] = []
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if isinstance(frame.f_locals.get("self"), Defaults):
+            owners.clear()
+        owners.append((_owner(frame, plugins, places), frame))
     innermost = next((owner for owner, _ in reversed(owners) if owner), None)
     if innermost is None:
         return None
@@ -104,4 +164,4 @@ def blaming(plugins: Mapping[str, Plugin], where: str = "") -> Iterator[None]:
         if found is None:
             raise
         name, function = found
-        raise PluginError(name, where or function, error) from error
+        raise blamed(error, name, type(plugins[name]), where or function) from error

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .step import StepResult
 
 
+NO_TASK = "no plugin makes a task, so there is nothing to train: enable one (see: mindloom plugins list)"
+
+
 @dataclass(frozen=True)
 class Built:
     """What the loop needs besides the run."""
@@ -38,26 +41,33 @@ def build(run: Run, resume_from: Path | None) -> Built:
     """
     call = run.plugins.call
     run.dataset = call("make_dataset", run=run)
-    _make_task(run, resumed=resume_from is not None)
-    step = make_step(run, alter_model(run))
+    step = make_step(run, _make_model(run, resumed=resume_from is not None))
     if resume_from is not None:
         _resume(run, step, resume_from)
     report(run)
     return Built(step, call("make_stepper", run=run, step=step, dataset=run.dataset))
 
 
-def _make_task(run: Run, resumed: bool) -> None:
-    """Make the task with its weights. Values that a file will replace anyway are never drawn."""
+def _make_model(run: Run, resumed: bool) -> Precision:
+    """Make the task, alter its model and load weights. Values that a file will replace anyway are never drawn."""
     from mindspore.nn.utils import no_init_parameters
 
     weight = "" if resumed else run.cfg.weight
     with no_init_parameters() if resumed or weight else nullcontext():
         make_task(run)
-    if weight:
-        run.task.load_weights(Path(weight).expanduser())
-        for param in run.task.model.get_parameters():
-            if param.has_init:  # the task's loader leaves it as it is drawn
-                param.init_data()
+    if weight and not run.task.casts_weights:
+        _load(run, Path(weight))
+    precision = alter_model(run)
+    if weight and run.task.casts_weights:
+        _load(run, Path(weight))
+    return precision
+
+
+def _load(run: Run, weight: Path) -> None:
+    run.task.load_weights(weight.expanduser())
+    for param in run.task.model.get_parameters():
+        if param.has_init:  # the task's loader leaves it as it is drawn
+            param.init_data()
 
 
 def make_task(run: Run) -> None:
@@ -68,7 +78,8 @@ def make_task(run: Run) -> None:
     """
     task = run.plugins.call("make_task", run=run)
     if task is None:
-        raise UserError("no plugin makes a task, so there is nothing to train: enable one (see: mindloom plugins list)")
+        raise UserError(NO_TASK)
+    name_parameters(task.model)  # their places in the loss have named them otherwise, and a loader goes by names
     run.task = task
 
 

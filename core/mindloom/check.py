@@ -12,7 +12,8 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .discovery import Found
     from .layers import Layers
     from .registry import Registry
+    from .run import Run
 
 DEVICE_ONLY: dict[str, frozenset[str]] = {"Ascend": frozenset({"FlashAttentionScore", "FlashAttentionScoreGrad"})}
 """Operators that a target has and a CPU has not."""
@@ -64,7 +66,7 @@ class Report:
         )
 
 
-def run(layers: Layers, available: Mapping[str, Found], as_json: bool = False) -> int:
+def run(layers: Layers, available: Mapping[str, Found], as_json: bool = False, trace: bool = False) -> int:
     """Check what the layers say and print the report; errors are raised.
 
     Raises:
@@ -78,7 +80,7 @@ def run(layers: Layers, available: Mapping[str, Found], as_json: bool = False) -
         raise UserError(
             f"a check compiles what one process computes, but {joining[0]!r} joins several: --plugins no:{joining[0]}"
         )
-    cfg, registry = configure(layers, classes)
+    cfg, registry = configure(layers, classes, trace)
     try:
         with blaming(registry.plugins):
             report = check(cfg, registry)
@@ -94,22 +96,13 @@ def check(cfg: DictConfig, registry: Registry) -> Report:
         raise UserError("only a graph can be checked: set device.mode=graph", setting="device.mode")
     from mindspore.nn.utils import no_init_parameters
 
-    from .build import alter_model, make_step, make_task
+    from .build import alter_model, make_step
     from .probe import compile_step
-    from .run import Run
-    from .world import World
 
     target = cfg.device.target
     known = DEVICE_ONLY.get(target, frozenset())
-    host = copy.deepcopy(cfg)
-    OmegaConf.set_readonly(host, False)
-    host.device.target, host.device.max_memory = "CPU", ""
-    device = registry.call("make_device", cfg=host)
-    with tempfile.TemporaryDirectory(prefix="mindloom-check-") as scratch:
-        this = Run(cfg, registry, LOG, Path(scratch), dry=True)
-        this.device, this.world = replace(device, target=target), World()
+    with dry_run(cfg, registry) as this:
         with no_init_parameters():
-            make_task(this)
             step = make_step(this, alter_model(this))
         clocks = time.monotonic(), time.process_time()
         try:
@@ -131,3 +124,24 @@ def check(cfg: DictConfig, registry: Registry) -> Report:
         cpu_seconds=cpu_seconds,
         peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
+
+
+@contextmanager
+def dry_run(cfg: DictConfig, registry: Registry) -> Iterator[Run]:
+    """A run with the task made, empty: its parameters have no values, and it believes to be on ``device.target``."""
+    from mindspore.nn.utils import no_init_parameters
+
+    from .build import make_task
+    from .run import Run
+    from .world import World
+
+    host = copy.deepcopy(cfg)
+    OmegaConf.set_readonly(host, False)
+    host.device.target, host.device.max_memory = "CPU", ""
+    device = registry.call("make_device", cfg=host)
+    with tempfile.TemporaryDirectory(prefix="mindloom-check-") as scratch:
+        this = Run(cfg, registry, LOG, Path(scratch), dry=True)
+        this.device, this.world = replace(device, target=cfg.device.target), World()
+        with no_init_parameters():
+            make_task(this)
+        yield this

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from .blame import PluginError, summary
 from .commands import commands
 from .discovery import Found, discover
 from .errors import TrainingError, UserError, unknown
@@ -49,13 +51,17 @@ def settings_parser(parser: argparse.ArgumentParser, available: dict[str, Found]
     parser.add_argument(
         "--plugins", action="append", metavar="A,B,no:C", help="switch plugins on and off; ./file.py too"
     )
+    parser.add_argument("--allow-env", action="store_true", help="settings may hold ${oc.env:NAME}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument(
+        "--trace-plugins", action="store_true", help="print every hook call with its time, and who took how much of it"
+    )
     add_flags(parser, available.values())
 
 
 def layers_of(arguments: dict[str, Any], available: dict[str, Found]) -> Layers:
     """Stack config files and command line; ``--resume PATH`` alone begins with the config saved there."""
-    layers = Layers()
+    layers = Layers(allow_env=arguments.get("allow_env", False))
     resumed = None if arguments["config"] else saved_config(arguments["resume"] or "")
     for path in [resumed] if resumed else arguments["config"]:
         layers.add(str(path), read_yaml(path))
@@ -66,13 +72,15 @@ def layers_of(arguments: dict[str, Any], available: dict[str, Found]) -> Layers:
 def train(arguments: dict[str, Any], available: dict[str, Found]) -> int:
     """Train, or list the plugins when asked for that only."""
     if arguments["list_plugins"]:
+        from .catalog.listing import run as list_plugins
+
         return list_plugins(arguments, available)
     with locating_settings(arguments, available) as layers:
         if not (layers.enabled or layers.values):
             raise UserError("nothing to do: give --config FILE, such as configs/demo.yaml, or --plugins (see --help)")
         from .session import run
 
-        return run(layers, available)
+        return run(layers, available, arguments["trace_plugins"])
 
 
 def check(arguments: dict[str, Any], available: dict[str, Found]) -> int:
@@ -80,7 +88,7 @@ def check(arguments: dict[str, Any], available: dict[str, Found]) -> int:
     with locating_settings(arguments, available) as layers:
         from .check import run
 
-        return run(layers, available, arguments["json"])
+        return run(layers, available, arguments["json"], arguments["trace_plugins"])
 
 
 @contextmanager
@@ -97,24 +105,14 @@ def locating(layers: Layers) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        place = layers.origin(error.setting) if error.setting else ""
-        raise UserError(
-            f"{error} ({error.setting}: {place})" if place and place != "default" else str(error)
-        ) from error
+        raise UserError(located(error, layers)) from error
 
 
-def list_plugins(arguments: dict[str, Any], available: dict[str, Found]) -> int:
-    """Print name, version, origin and summary of every plugin, without importing one."""
-    rows = sorted(available.values(), key=lambda found: found.name)
-    if arguments.get("json"):
-        print(
-            json.dumps([{"name": f.name, "version": f.version, "where": f.where, "summary": f.summary} for f in rows])
-        )
-        return 0
-    width = max((len(found.name) for found in rows), default=0)
-    for found in rows:
-        print(f"{found.name:<{width}}  {found.version:<8} {found.where:<10} {found.summary}")
-    return 0
+def located(error: Exception, layers: Layers) -> str:
+    """The message, with the place where the setting to blame was set."""
+    setting = getattr(error, "setting", "")
+    place = layers.origin(setting) if setting else "default"
+    return str(error) if place == "default" else f"{error} ({setting}: {place})"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -125,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return COMMANDS[name][0](rest)
     brought = commands(discover())
     if name in brought:
-        return guarded(lambda: brought[name].run(rest))
+        return guarded(lambda: brought[name].run(rest), "--debug" in rest or None)
     if name and not name.startswith("-"):
         return complain(unknown(f"command {name!r}", name, [*COMMANDS, *brought]), [], UserError.exit_code)
     parser = Parser(prog="mindloom", description="A callback-driven trainer for MindSpore.")
@@ -161,12 +159,9 @@ def main_check(argv: Sequence[str]) -> int:
 
 def main_plugins(argv: Sequence[str]) -> int:
     """The sub-command ``plugins`` without its name."""
-    parser = Parser(prog="mindloom plugins", description="What can be switched on.")
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="list the plugins there are")
-    listing.add_argument("--json", action="store_true", help="as JSON")
-    arguments = vars(parser.parse_args(argv))
-    return guarded(lambda: list_plugins(arguments, discover()))
+    from .catalog.cli import main
+
+    return main(argv, discover())
 
 
 def main_data(argv: Sequence[str]) -> int:
@@ -179,29 +174,46 @@ def main_data(argv: Sequence[str]) -> int:
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (lambda argv: main_train(argv, prog="mindloom train"), "train a model"),
     "check": (main_check, "compile a config's training step for a device that is not here"),
-    "plugins": (main_plugins, "list what can be switched on"),
+    "plugins": (main_plugins, "list what can be switched on, and tell all about it"),
     "data": (main_data, "check a data set, or convert it to another format"),
 }
 """The core's own sub-commands, each with its help: they parse what stands behind their name themselves."""
 
 
-def guarded(work: Callable[[], int], debug: bool = False) -> int:
-    """Do the work of a command and return its exit code; errors are shown to people as one line."""
+def guarded(work: Callable[[], int], debug: bool | None = None) -> int:
+    """Do the work of a command and return its exit code; errors are shown to people as one line.
+
+    Args:
+        work: returns the exit code.
+        debug: show tracebacks, too; None: the command may not know ``--debug``.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("mindloom").setLevel(logging.INFO)
     try:
-        return int(work())
+        code = int(work())
+        sys.stdout.flush()  # a pipe that nobody reads any more breaks here at the latest
+        return code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
+        return 128 + signal.SIGPIPE
     except (UserError, TrainingError) as error:
+        notes = getattr(error, "__notes__", [])
         if debug:
             traceback.print_exc()
-        return complain(str(error), getattr(error, "__notes__", []), error.exit_code)
+        elif (
+            debug is False
+            and isinstance(error, PluginError)
+            and not any(note.startswith("traceback") for note in notes)
+        ):
+            notes = [*notes, "traceback: add --debug"]
+        return complain(str(error), notes, error.exit_code)
     except KeyboardInterrupt:
         return complain("interrupted", [], 130)
     except Exception as error:
         notes = getattr(error, "__notes__", [])
         if debug or not notes:
             traceback.print_exc()
-        return complain(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", notes, 1)
+        return complain(summary(error), [*notes, "in no plugin's code"], 1)
 
 
 def complain(message: str, notes: Sequence[str], code: int) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .blame import blamed
 from .discovery import Found
-from .errors import UserError
+from .errors import TrainingError, UserError
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,12 @@ class Command:
             both = " and ".join(repr(found.name) for found, _ in self.offers)
             raise UserError(f"plugins {both} both bring the command {self.name!r}: uninstall one of them")
         found, target = self.offers[0]
-        return int(found.function(target)(argv) or 0)
+        try:
+            return int(found.function(target)(argv) or 0)
+        except (UserError, TrainingError):
+            raise
+        except Exception as error:
+            raise blamed(error, found.name, None, f"the command {self.name}") from error
 
 
 def commands(available: Mapping[str, Found]) -> dict[str, Command]:

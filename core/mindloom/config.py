@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from .errors import UserError, unknown
 from .layers import Layers
 from .parsing import flatten
+from .references import refuse_built
 from .schema import Config
 
 
@@ -29,15 +30,20 @@ def build(layers: Layers, sections: Mapping[str, type]) -> DictConfig:
     given = dict(values.pop("plugins", {}))
     cfg = _typed(OmegaConf.structured(Config), values, "")
     for name, schema in sections.items():
-        cfg.plugins[name] = _typed(_section(name, schema), given.pop(name, {}), f"plugins.{name}.")
+        cfg.plugins[name] = _typed(section_of(name, schema), given.pop(name, {}), f"plugins.{name}.")
     for name, section in given.items():
         _refuse_off(name, section, layers)
     return _resolved(cfg)
 
 
-def _section(name: str, schema: type) -> DictConfig:
+def section_of(name: str, schema: type) -> DictConfig:
+    """The typed section of a plugin, with its defaults.
+
+    Raises:
+        UserError: its ``Config`` is no dataclass, or has fields of a type that a config cannot hold.
+    """
     if not is_dataclass(schema):
-        raise UserError(f"plugin {name!r}: its Config must be a dataclass")
+        raise UserError(f"plugin {name!r}: its Config must be a dataclass: write @dataclass above it")
     try:
         return OmegaConf.structured(schema)
     except OmegaConfBaseException as error:
@@ -47,12 +53,16 @@ def _section(name: str, schema: type) -> DictConfig:
 def _resolved(cfg: DictConfig) -> DictConfig:
     """Replace references such as ``${seed}`` by what they refer to, and refuse settings that nobody set."""
     try:
+        refuse_built(OmegaConf.to_container(cfg, resolve=True))
         OmegaConf.resolve(cfg)
     except OmegaConfBaseException as error:
         key = str(error.full_key or _unresolvable(cfg))
         raise UserError(f"{key}: {_first_line(error)}", setting=key) from None
-    for key in sorted(OmegaConf.missing_keys(cfg)):
-        raise UserError(f"{key} has no default and must be set: add {key}=VALUE")
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        have = "has" if len(missing) == 1 else "have"
+        wanted = " ".join(f"{key}=VALUE" for key in missing)
+        raise UserError(f"{', '.join(missing)} {have} no default and must be set: add {wanted}")
     return cfg
 
 
@@ -76,14 +86,18 @@ def _refuse_off(name: str, section: Mapping[str, Any], layers: Layers) -> None:
 
 
 def _typed(schema: DictConfig, values: Mapping[str, Any], prefix: str) -> DictConfig:
-    for path, value in _leaves(schema, values, prefix):
-        key = prefix + ".".join(path)
+    for path, leaf in _leaves(schema, values, prefix):
+        key, value = prefix + ".".join(path), leaf
         for part in reversed(path):
             value = {part: value}
         try:
             schema = OmegaConf.merge(schema, value)  # type: ignore[assignment]
-        except OmegaConfBaseException as error:
-            raise UserError(f"{key}: {_first_line(error)}", setting=key) from None
+        except (OmegaConfBaseException, TypeError) as error:  # a TypeError: a mapping where a list should be
+            reason = f"{key}: {_first_line(error)}"
+            if OmegaConf.is_list(OmegaConf.select(schema, ".".join(path))) and not isinstance(leaf, list):
+                example = "[] for none" if leaf is None else f"[{leaf}]"
+                reason = f"{key} must be a list, not {leaf!r}: write it in brackets, such as {example}"
+            raise UserError(reason, setting=key) from None
     return schema
 
 

@@ -19,6 +19,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -26,7 +27,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from . import __version__, api
+from . import __version__, api, blame
 from .errors import UserError, unknown
 from .plugin import Plugin
 
@@ -108,15 +109,10 @@ class Found:
         module_name, _, attribute = target.partition(":")
         try:
             return getattr(importlib.import_module(module_name), attribute, None)
-        except ModuleNotFoundError as error:
-            missing = (error.name or str(error)).partition(".")[0]
-            raise UserError(
-                f"plugin {self.name!r} ({self.where}) needs the package {missing!r}: pip install {missing}"
-            ) from error
         except Exception as error:
-            raise UserError(
-                f"plugin {self.name!r} ({self.where}) cannot be imported: {type(error).__name__}: {error}"
-            ) from error
+            missing = blame.missing_package(error, module_name)
+            needs = f"needs the package {missing!r}: pip install {missing}"
+            raise UserError(f"plugin {self.name!r} ({self.where}) {needs if missing else _failed(error)}") from error
 
 
 def discover() -> dict[str, Found]:
@@ -195,32 +191,48 @@ def _pairs(lines: str) -> Iterator[tuple[str, str]]:
         yield name.strip(), target.strip()
 
 
-def find(name: str, available: dict[str, Found]) -> Found:
+def find(name: str, available: dict[str, Found], origin: str = "command line") -> Found:
     """Look a plugin up.
+
+    Args:
+        name: of the plugin.
+        available: every plugin there is.
+        origin: where it was switched on: a config file cannot name a plugin's file, a run's saved one neither.
 
     Raises:
         UserError: there is none of that name; the nearest one is suggested.
     """
     if name not in available:
         raise UserError(
-            unknown(f"plugin {name!r}", name, available) + " (see: mindloom plugins list)", setting=f"plugins.{name}"
+            f"{unknown(f'plugin {name!r}', name, available)} (see: mindloom plugins list{_as_file(name, origin)})",
+            setting=f"plugins.{name}",
         )
     return available[name]
+
+
+def _as_file(name: str, origin: str) -> str:
+    by_hand = origin in ("command line", "flag")
+    likely = name.isidentifier() and (not by_hand or Path(f"{name}.py").is_file())
+    return f"; if it is a file, add --plugins ./{name}.py" if likely else ""
 
 
 def load_file(path: Path) -> tuple[str, type[Plugin]]:
     """Load the one plugin that a Python file holds; its name is the file's.
 
     Raises:
-        UserError: the file is missing, fails to import, or holds no or several plugins.
+        UserError: the file is missing, is written for another version of the core, fails to import, or holds no or
+            several plugins.
     """
     if not path.is_file():
         raise UserError(f"plugin file {path} does not exist")
+    for written in api.written(path):
+        api.check_version(path.stem, str(path), written)
     module = _import_file(path)
     classes = [c for c in vars(module).values() if inspect.isclass(c) and issubclass(c, Plugin)]
     own = [c for c in classes if c.__module__ == module.__name__]
     if len(own) != 1:
         raise UserError(f"plugin file {path} must hold exactly one subclass of mindloom.Plugin, not {len(own)}")
+    api.check_version(path.stem, str(path), own[0].api)
     return path.stem, own[0]
 
 
@@ -233,5 +245,15 @@ def _import_file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise UserError(f"plugin file {path} cannot be imported: {type(error).__name__}: {error}") from error
+        missing = blame.missing_package(error, spec.name)
+        remedy = f": pip install {missing}" if missing else ""
+        raise UserError(f"plugin file {path} {_failed(error)}{remedy}") from error
     return module
+
+
+def _failed(error: Exception) -> str:
+    """Say why something cannot be imported, and in which line: of what was imported, not of the machinery for it."""
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    written = [place for place in frames[1:] if not place[0].startswith("<frozen")]  # the first one is the core's
+    line = "" if isinstance(error, SyntaxError) or not written else f" ({blame.at(*written[-1])})"
+    return f"cannot be imported: {blame.summary(error)}{line}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mindspore import nn
@@ -48,31 +48,65 @@ def places(cell: nn.Cell, name: str = "", around: tuple[nn.Cell, ...] = ()) -> I
             yield from places(child, f"{name}.{key}" if name else key, (*around, cell))
 
 
+@dataclass(frozen=True)
+class Clash:
+    """Two claims that cannot both hold.
+
+    Attributes:
+        owners: the plugin that came first or claims more, then the other one; the same twice for edits of one plugin.
+        name: the cell in dispute, the inner one.
+    """
+
+    owners: tuple[str, str]
+    name: str
+
+    def __str__(self) -> str:
+        return refusal(self.owners, f"the cell {self.name}")
+
+
+def refusal(owners: tuple[str, str], what: str) -> str:
+    """Say that both of them replace something, and what to do."""
+    first, second = owners
+    if first == second:
+        return f"plugin {first!r} replaces {what} twice (edit_model): let one edit match it, and none around or inside"
+    return (
+        f"plugins {first!r} and {second!r} both replace {what} (edit_model): switch one off with --plugins no:{second}"
+    )
+
+
 def claims(model: nn.Cell, edits: Sequence[tuple[str, CellEdit]]) -> list[Claim]:
     """Find the cells that each plugin's edit matches, by any of their names.
 
     Raises:
         UserError: two claims meet in one cell, or one lies inside another.
     """
+    found, clashes = survey(model, edits)
+    for clash in clashes:
+        raise UserError(str(clash))
+    return found
+
+
+def survey(model: nn.Cell, edits: Sequence[tuple[str, CellEdit]]) -> tuple[list[Claim], Iterator[Clash]]:
+    """Find the cells that each plugin's edit matches, the first of several claims each; and all claims that clash."""
     everywhere = [place for place in places(model) if place[0]]
-    found: dict[int, Claim] = {}
+    found: dict[int, list[Claim]] = {}
     for name, cell, _ in everywhere:
         for owner, edit in edits:
             if edit.match(name, cell):
-                claim = found.setdefault(id(cell), Claim(owner, name, cell, edit))
-                if claim.edit is not edit:
-                    raise _meeting(claim, owner, name)
+                meeting = found.setdefault(id(cell), [])
+                if all(claim.edit is not edit for claim in meeting):  # one edit may match a shared cell's every name
+                    meeting.append(Claim(owner, name, cell, edit))
+    return [meeting[0] for meeting in found.values()], _clashes(everywhere, found)
+
+
+def _clashes(everywhere: Sequence[Place], found: Mapping[int, Sequence[Claim]]) -> Iterator[Clash]:
+    for meeting in found.values():
+        for claim in meeting[1:]:
+            yield Clash((meeting[0].owner, claim.owner), claim.name)
     for name, cell, around in everywhere:
         for outer in around:
             if id(cell) in found and id(outer) in found:
-                raise _meeting(found[id(outer)], found[id(cell)].owner, name)
-    return list(found.values())
-
-
-def _meeting(claim: Claim, owner: str, name: str) -> UserError:
-    return UserError(
-        f"plugins {claim.owner!r} and {owner!r} both replace the cell {name}: switch one off with --plugins no:{owner}"
-    )
+                yield Clash((found[id(outer)][0].owner, found[id(cell)][0].owner), name)
 
 
 def apply(roots: Sequence[nn.Cell], edits: Sequence[tuple[str, CellEdit]], log: logging.Logger) -> dict[str, int]:

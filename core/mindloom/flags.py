@@ -9,7 +9,7 @@ from typing import Any
 
 from .discovery import Found
 from .errors import UserError
-from .layers import Layers
+from .layers import Layers, plugin_name
 from .parsing import nest, parse_override, parse_value
 from .schema import OptimConfig
 
@@ -39,7 +39,7 @@ SETTINGS: dict[str, dict[str, tuple[str, str]]] = {
 }
 """Group -> flag -> (setting, help)."""
 
-OTHER = {"config", "plugins", "list-plugins", "debug", "help"}
+OTHER = {"config", "plugins", "list-plugins", "trace-plugins", "allow-env", "debug", "help"}
 MODES = {"0": "graph", "1": "pynative"}
 TEXTS = {"weight", "data.path", "save_path", "resume", "device.target", "device.jit_level", "device.max_memory"}
 """Settings taken as they are typed: a path is not YAML."""
@@ -143,7 +143,7 @@ def select(layers: Layers, wishes: Iterable[str], available: Mapping[str, Found]
     for name in names:
         if name.startswith("no:"):
             blocked = name[3:]
-            if blocked not in layers.enabled:
+            if blocked not in map(plugin_name, layers.enabled):
                 find(blocked, dict(available))
             layers.block(blocked)
             continue
@@ -155,4 +155,4 @@ def select(layers: Layers, wishes: Iterable[str], available: Mapping[str, Found]
         layers.enable(name, "command line")
     both = {name for name in names if f"no:{name}" in names}
     if both:
-        raise UserError(f"--plugins both adds and removes {', '.join(sorted(both))}")
+        raise UserError(f"--plugins both adds and removes {', '.join(sorted(both))}: leave one of the two out")

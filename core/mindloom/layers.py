@@ -1,16 +1,19 @@
 """What config files and the command line say, merged in order; later wins, and each value's origin is kept.
 
-Config files are data: nothing in them is imported, and nothing in them reads other files or the environment.
+Config files are data: nothing in them is imported, and nothing in them reads other files, or the environment unless the
+command line allows it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .errors import UserError
 from .parsing import flatten
+from .references import refuse_resolvers
 
 
 @dataclass
@@ -22,12 +25,14 @@ class Layers:
         origins: dotted key -> where its value was set last.
         enabled: plugin name -> where it was switched on, in order of first mention.
         blocked: plugins that stay off, whatever else is said.
+        allow_env: settings may read variables of the environment.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     enabled: dict[str, str] = field(default_factory=dict)
     blocked: set[str] = field(default_factory=set)
+    allow_env: bool = False
 
     def enable(self, name: str, origin: str) -> None:
         """Switch a plugin on, unless it is blocked."""
@@ -35,8 +40,9 @@ class Layers:
             self.enabled[name] = origin
 
     def block(self, name: str) -> None:
-        """Switch a plugin off for good."""
-        self.enabled.pop(name, None)
+        """Switch a plugin off for good; one from a file goes by the file's name."""
+        for known in [known for known in self.enabled if name in (known, plugin_name(known))]:
+            del self.enabled[known]
         self.blocked.add(name)
 
     def add(self, origin: str, content: Mapping[str, Any]) -> None:
@@ -54,7 +60,7 @@ class Layers:
 
     def set(self, content: Mapping[str, Any], origin: str) -> None:
         """Merge values without switching plugins on."""
-        _refuse_resolvers(content, origin)
+        refuse_resolvers(content, origin, self.allow_env)
         _merge(self.values, content)
         self.origins.update(dict.fromkeys(flatten(content), origin))
 
@@ -67,6 +73,11 @@ class Layers:
             above = above.rpartition(".")[0]
         below = (origin for known, origin in self.origins.items() if known.startswith(f"{key}."))
         return next(below, self.enabled.get(key.removeprefix("plugins."), "default"))
+
+
+def plugin_name(wish: str) -> str:
+    """What a plugin is called that was asked for by its name or by its file."""
+    return Path(wish).stem if wish.endswith(".py") else wish
 
 
 def _plugin_sections(sections: Any, origin: str) -> Iterator[tuple[str, Any]]:
@@ -90,12 +101,3 @@ def _merge(into: dict[str, Any], content: Mapping[str, Any]) -> None:
             into[key] = {} if isinstance(value, Mapping) else value
             if isinstance(value, Mapping):
                 _merge(into[key], value)
-
-
-def _refuse_resolvers(value: Any, where: str) -> None:
-    """``${name:...}`` would run code or read the environment; ``${other.setting}`` only repeats another setting."""
-    if isinstance(value, Mapping | list):
-        for part in value.values() if isinstance(value, Mapping) else value:
-            _refuse_resolvers(part, where)
-    elif isinstance(value, str) and ":" in value.partition("${")[2]:
-        raise UserError(f"{where}: {value!r} is not allowed: a setting may refer to other settings only: ${{seed}}")

@@ -55,12 +55,13 @@ def _keep(run: Run, built: Built) -> None:
 
 def dispatch_all(run: Run, built: Built, listen: Callable[[], None]) -> None:
     """Loop over the dispatches until the run is finished, or a plugin's dataset or stepper ends early."""
+    log_interval = run.cfg.log_interval
     for result in dispatches(run, built.stepper):
         listen()
         run.advance(result.n)
         with run.clock.pause():
             run.plugins.call("on_step_end", run=run, result=result)
-        log_due = run.due(run.cfg.log_interval, result.n)
+        log_due = run.due(log_interval, result.n)
         run.agree_to_stop(log_due)
         if log_due or run.finished:
             emit(run, run.record(result))

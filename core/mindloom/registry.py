@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from typing import Any
 
 import pluggy
 
-from . import signatures
-from .blame import blaming
+from . import compat, signatures
+from .blame import blamed, blaming
 from .errors import UserError
 from .hooks import HookSpecs
 from .plugin import Plugin
@@ -27,18 +28,55 @@ def in_order(plugins: Mapping[str, Plugin]) -> list[str]:
     Raises:
         UserError: the wishes form a circle.
     """
-    given = list(plugins)
-    earlier: dict[str, set[str]] = {name: set() for name in given}
+    try:
+        return arrange(list(plugins), wishes(plugins))
+    except CycleError as error:
+        raise UserError(circle(error.args[1], plugins)) from None
+
+
+def wishes(plugins: Mapping[str, Plugin]) -> dict[str, set[str]]:
+    """Name -> those that shall come before it, by its own wish or by theirs.
+
+    Raises:
+        UserError: a wish is no tuple.
+    """
+    earlier: dict[str, set[str]] = {name: set() for name in plugins}
     for name, plugin in plugins.items():
+        for wish in ("before", "after"):
+            if isinstance(getattr(plugin, wish), str):
+                raise UserError(f"plugin {name!r}: {wish} must be a tuple: write {wish} = ({getattr(plugin, wish)!r},)")
         for other in plugin.before:
             if other in earlier:
                 earlier[other].add(name)
         earlier[name].update(other for other in plugin.after if other in earlier)
+    return earlier
+
+
+def circle(names: Sequence[str], plugins: Mapping[str, Plugin]) -> str:
+    """Say who waits for whom and whose wishes these are, and what to do.
+
+    Args:
+        names: each shall come before the next one; the first is the last, too.
+        plugins: by name.
+    """
+    said = [
+        f"{one!r} says before {other!r}" if other in plugins[one].before else f"{other!r} says after {one!r}"
+        for one, other in pairwise(names)
+    ]
+    return (
+        f"plugins want to run before each other: {' < '.join(names)} ({', '.join(said)}): "
+        f"switch one off with --plugins no:{names[-2]}"
+    )
+
+
+def arrange(given: Sequence[str], earlier: Mapping[str, set[str]]) -> list[str]:
+    """Sort names behind those that shall come before them, and otherwise leave them where they are.
+
+    Raises:
+        CycleError: some wait for each other.
+    """
     sorter = TopologicalSorter(earlier)
-    try:
-        sorter.prepare()
-    except CycleError as error:
-        raise UserError(f"plugins want to run before each other: {' < '.join(error.args[1])}; switch one off") from None
+    sorter.prepare()
     result: list[str] = []
     waiting: set[str] = set()
     while sorter.is_active():
@@ -48,6 +86,18 @@ def in_order(plugins: Mapping[str, Plugin]) -> list[str]:
         result.append(nearest)
         sorter.done(nearest)
     return result
+
+
+def clashes(answers: Iterable[tuple[str, Mapping[str, Any]]], what: str) -> Iterator[str]:
+    """Say of every name that several plugins offer who they are and what to do."""
+    owners: dict[str, str] = {}
+    for owner, offers in answers:
+        for name in offers:
+            if owners.setdefault(name, owner) != owner:
+                yield (
+                    f"plugins {owners[name]!r} and {owner!r} both offer the {what} {name!r}: "
+                    f"switch one off with --plugins no:{owner}"
+                )
 
 
 class Registry:
@@ -68,7 +118,7 @@ class Registry:
 
     def __init__(self, plugins: Mapping[str, Plugin], defaults: object, strict: bool = True) -> None:
         self.plugins = {name: plugins[name] for name in in_order(plugins)}
-        self.manager = pluggy.PluginManager("mindloom")
+        self.manager = compat.Manager("mindloom")
         self.manager.add_hookspecs(HookSpecs)
         self.manager.register(defaults, CORE)
         for name, plugin in reversed(self.plugins.items()):
@@ -80,9 +130,10 @@ class Registry:
     def rivals(self) -> list[str]:
         """Say of every slot that several plugins fill who they are and what to do."""
         return [
-            f"plugins {names[0]!r} and {names[1]!r} both fill {hook}: switch one off with --plugins no:{names[1]}"
+            f"plugins {first!r} and {other!r} both fill {hook}: switch one off with --plugins no:{other}"
             for hook in self.slots()
-            if len(names := self.fillers(hook)) > 1
+            for first, *others in [self.fillers(hook) or [CORE]]
+            for other in others
         ]
 
     def implementations(self) -> Iterator[tuple[str, pluggy.HookImpl]]:
@@ -121,13 +172,15 @@ class Registry:
 
     def collect(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
         """Ask every plugin by itself and return (name, answer), so that answers have owners. The core comes last."""
-        everyone = dict(self.manager.list_name_plugin())
-        answers = []
-        for name in [*self.plugins, CORE]:
-            others = [plugin for other, plugin in everyone.items() if other != name]
-            with blaming(self.plugins, hook):
-                answers += [(name, a) for a in self.manager.subset_hook_caller(hook, others)(**arguments)]
-        return answers
+        able = {impl.plugin_name for impl in getattr(self.manager.hook, hook).get_hookimpls()}
+        return [(name, a) for name in [*self.plugins, CORE] if name in able for a in self.ask(name, hook, **arguments)]
+
+    def ask(self, name: str, hook: str, **arguments: Any) -> list[Any]:
+        """Call a hook on one plugin, or on the core, and on nobody else."""
+        others = [plugin for other, plugin in self.manager.list_name_plugin() if other != name]
+        with blaming(self.plugins, hook):
+            answers: list[Any] = self.manager.subset_hook_caller(hook, others)(**arguments)
+            return answers
 
     def merge(self, hook: str, what: str) -> dict[str, Any]:
         """Collect dicts into one.
@@ -135,17 +188,10 @@ class Registry:
         Raises:
             UserError: two plugins offer the same name.
         """
-        merged: dict[str, Any] = {}
-        owners: dict[str, str] = {}
-        for owner, offers in self.collect(hook):
-            for name, value in offers.items():
-                if name in merged:
-                    raise UserError(
-                        f"plugins {owners[name]!r} and {owner!r} both offer the {what} {name!r}: "
-                        f"switch one off with --plugins no:{owner}"
-                    )
-                merged[name], owners[name] = value, owner
-        return merged
+        answers = self.collect(hook)
+        for clash in clashes(answers, what):
+            raise UserError(clash)
+        return {name: value for _, offers in answers for name, value in offers.items()}
 
     def tell(self, hook: str, log: logging.Logger, **arguments: Any) -> None:
         """Call a hook on every plugin although some may fail in it, because the run already fails."""
@@ -158,11 +204,16 @@ class Registry:
 
     def close(self, log: logging.Logger) -> list[Exception]:
         """Close every plugin, the last opened first; errors are logged and collected, never hidden."""
-        errors: list[Exception] = []
-        for name, plugin in reversed(self.plugins.items()):
-            try:
-                plugin.close()
-            except Exception as error:
-                log.error("plugin %r failed in close: %s: %s", name, type(error).__name__, error)
-                errors.append(error)
-        return errors
+        return close(self.plugins, log)
+
+
+def close(plugins: dict[str, Plugin], log: logging.Logger) -> list[Exception]:
+    """Close plugins, the last opened first; errors are logged and collected, never hidden."""
+    errors: list[Exception] = []
+    for name, plugin in reversed(plugins.items()):
+        try:
+            plugin.close()
+        except Exception as error:
+            errors.append(blamed(error, name, type(plugin), "close"))
+            log.error("%s", errors[-1])
+    return errors

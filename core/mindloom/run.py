@@ -7,6 +7,7 @@ import math
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,12 +82,13 @@ class Run:
     clock: Clock = field(default_factory=Clock)
     pending: Record = field(default_factory=lambda: Record(0))
 
-    @property
+    # Cached, because looking a setting up takes ten microseconds, and these are asked for several times a dispatch.
+    @cached_property
     def last_step(self) -> int:
         """The step after which this process ends: ``max_steps``, or ``stop_at`` if that is earlier."""
         return min(self.cfg.max_steps, self.cfg.stop_at or self.cfg.max_steps)
 
-    @property
+    @cached_property
     def global_batch(self) -> int:
         """Samples in one optimizer step over all processes."""
         return int(self.cfg.per_batch_size * self.cfg.gradient_accumulation_steps * self.world.size)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from .blame import PluginError, blaming
+from . import results
+from .blame import blamed, blaming
 from .config import build
 from .defaults import Defaults
 from .discovery import Found, find, load_file
@@ -20,8 +21,9 @@ from .errors import TrainingError, UserError
 from .folders import Folder, find_checkpoint, new_run_folder
 from .layers import Layers
 from .plugin import Plugin
-from .registry import Registry
+from .registry import Registry, close
 from .schema import CHOICES, RANGES
+from .tracing import TracedRegistry
 
 if TYPE_CHECKING:
     from .run import Run
@@ -36,19 +38,24 @@ def load_plugins(layers: Layers, available: Mapping[str, Found]) -> dict[str, ty
         if name.endswith(".py"):
             if origin != "command line":
                 raise UserError(
-                    f"{origin} names the plugin file {name}: only the command line may run files (--plugins)"
+                    f"{origin} names the plugin file {name}: only the command line may run files: "
+                    f"--plugins {name}, if you trust it"
                 )
             name, found = load_file(Path(name))
         else:
-            found = find(name, dict(available)).load()
+            found = find(name, dict(available), origin).load()
         if name in loaded:
             raise UserError(f"two plugins are called {name!r}: rename the file or switch one off")
         loaded[name] = found
     return loaded
 
 
-def configure(layers: Layers, classes: Mapping[str, type[Plugin]]) -> tuple[DictConfig, Registry]:
+def configure(layers: Layers, classes: Mapping[str, type[Plugin]], trace: bool = False) -> tuple[DictConfig, Registry]:
     """Type and check the config, and make the plugins.
+
+    Args:
+        layers, classes: what was asked for.
+        trace: tell of every hook call, see :mod:`mindloom.tracing`.
 
     Raises:
         UserError: a setting is unknown, of the wrong type or out of range, or a plugin rejects the config.
@@ -56,20 +63,35 @@ def configure(layers: Layers, classes: Mapping[str, type[Plugin]]) -> tuple[Dict
     cfg = build(layers, {name: found.Config for name, found in classes.items()})
     check_values(cfg)
     plugins: dict[str, Plugin] = {}
-    for name, found in classes.items():
-        try:
-            plugins[name] = found(cfg.plugins[name])
-        except Exception as error:
-            raise PluginError(name, "__init__", error) from error
-        plugins[name].name = name
-    registry = Registry(plugins, Defaults())
     try:
+        for name, found in classes.items():
+            plugins[name] = make_plugin(name, found, cfg.plugins[name])
+        registry = (TracedRegistry if trace else Registry)(plugins, Defaults())
+    except BaseException:
+        close(plugins, LOG)
+        raise
+    try:
+        results.check(registry)
         registry.call("on_configure", cfg=cfg)
     except BaseException:
         registry.close(LOG)
         raise
     OmegaConf.set_readonly(cfg, True)
     return cfg, registry
+
+
+def make_plugin(name: str, found: type[Plugin], section: DictConfig) -> Plugin:
+    """Make a plugin of its typed settings, and tell it its name."""
+    try:
+        plugin = found(section)
+    except (UserError, TrainingError):
+        raise
+    except Exception as error:
+        raise blamed(error, name, found, "__init__") from error
+    if not hasattr(plugin, "cfg"):
+        raise UserError(f"plugin {name!r}: its __init__ must call super().__init__(cfg), or it has no settings")
+    plugin.name = name
+    return plugin
 
 
 def check_values(cfg: DictConfig) -> None:
@@ -86,9 +108,9 @@ def check_values(cfg: DictConfig) -> None:
         raise UserError("optim.betas must be two numbers from 0 to below 1", setting="optim.betas")
 
 
-def run(layers: Layers, available: Mapping[str, Found]) -> int:
+def run(layers: Layers, available: Mapping[str, Found], trace: bool = False) -> int:
     """Train as the layers say; return the exit code. Errors are raised, with ``UserError`` for wrong use."""
-    cfg, registry = configure(layers, load_plugins(layers, available))
+    cfg, registry = configure(layers, load_plugins(layers, available), trace)
     return execute(cfg, registry)
 
 
@@ -108,7 +130,7 @@ def execute(cfg: DictConfig, registry: Registry) -> int:
             resume_from = begin(this)
             folder = Folder(this.path, LOG)
             if this.world.is_main:
-                folder.open()  # before anything slow: a place that cannot be written is refused at once
+                folder.open(resume_from is not None)  # before anything slow: what cannot be written is refused at once
                 if resume_from is None:
                     folder.write_config(cfg)
             built = build_run(this, resume_from)
@@ -133,7 +155,7 @@ def execute(cfg: DictConfig, registry: Registry) -> int:
         if folder is not None:
             folder.close(refused)
         if errors and not failed:
-            raise TrainingError(f"{len(errors)} plugins failed to close: {errors[0]}")
+            raise errors[0]
 
 
 def begin(run: Run) -> Path | None:

@@ -54,7 +54,7 @@ def capture(run: Run, step: nn.Cell) -> Snapshot:
     _check_finite(model, run.step)
     arrays: Arrays = {}
     states = {**run.idle_states, **{name: plugin.state_dict() for name, plugin in run.plugins.plugins.items()}}
-    plugins = {name: _split(state, name, arrays) for name, state in states.items()}
+    plugins = {name: split(state, name, arrays) for name, state in states.items()}
     meta = {
         "format": FORMAT,
         **run.state(),
@@ -77,13 +77,13 @@ def _check_finite(arrays: Arrays, step: int) -> None:
             raise TrainingError(f"not saved: {name} holds NaN or infinity at step {step}; earlier checkpoints are kept")
 
 
-def _split(state: Any, path: str, arrays: Arrays) -> Any:
+def split(state: Any, path: str, arrays: Arrays) -> Any:
     """Move the arrays of a plugin's state aside and leave references in their place."""
     if isinstance(state, np.ndarray) and state.dtype.kind in "biuf":
         arrays[path] = state.copy()
         return {ARRAY: path}
     if isinstance(state, Mapping) and all(isinstance(key, str) for key in state):
-        return {key: _split(value, f"{path}/{key}", arrays) for key, value in state.items()}
+        return {key: split(value, f"{path}/{key}", arrays) for key, value in state.items()}
     if not _is_json(state):
         name, _, key = path.partition("/")
         where = f"{key!r} of its state_dict" if key else "its state_dict"
@@ -101,9 +101,9 @@ def _is_json(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def _join(state: Any, arrays: Arrays) -> Any:
+def join(state: Any, arrays: Arrays) -> Any:
     if isinstance(state, Mapping):
-        return arrays[state[ARRAY]] if ARRAY in state else {key: _join(value, arrays) for key, value in state.items()}
+        return arrays[state[ARRAY]] if ARRAY in state else {key: join(value, arrays) for key, value in state.items()}
     return state
 
 
@@ -132,7 +132,7 @@ def restore(run: Run, step: nn.Cell, snapshot: Snapshot, path: Path) -> None:
             "resuming with seed %d, the checkpoint has %d: order and noise differ", run.cfg.seed, meta["seed"]
         )
     for name, state in meta["plugins"].items():
-        state = _join(state, snapshot.arrays["plugins"])
+        state = join(state, snapshot.arrays["plugins"])
         if name in run.plugins.plugins:
             run.plugins.plugins[name].load_state_dict(state)
         else:

@@ -1,0 +1,1 @@
+"""``mindloom plugins``: what plugins there are, what one of them does, what a config makes of them, and a new one."""

@@ -1,7 +1,8 @@
-"""A task that looks at pictures, for tests of dataset formats; and a plugin that notes which samples were taken."""
+"""A task that looks at pictures, for tests of dataset formats; pictures for it; and a plugin that notes samples."""
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -81,6 +82,39 @@ class PictureTask(Task):
         import mindspore as ms
 
         self.model.weight.set_data(ms.Tensor(np.load(path, allow_pickle=False)))
+
+
+class Painted(Plugin):
+    """Captioned pictures out of thin air, as the format ``painted``; ``data.path`` only has to exist."""
+
+    @dataclass
+    class Config:
+        samples: int = setting(12, "pictures in an epoch")
+
+    @hookimpl
+    def add_formats(self) -> dict[str, Any]:
+        """Offer them."""
+        return {"painted": lambda path, world: Paintings(self.cfg.samples)}
+
+
+class Paintings:
+    """So many pictures of noise, 24 x 20 pixels, each with another caption."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return map(self.__getitem__, range(self.count))
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        from PIL import Image
+
+        file = io.BytesIO()
+        Image.fromarray(np.random.default_rng(index).integers(0, 256, (24, 20, 3), np.uint8)).save(file, "PNG")
+        return {"image": file.getvalue(), "caption": f"a {'very ' * index}red circle", "id": f"painting-{index}"}
 
 
 class Watch(Plugin):

@@ -35,11 +35,12 @@ class Toy(Plugin):
     class Config:
         samples: int = setting(12, "samples in an epoch")
         width: int = setting(4, "inputs of the linear model")
+        hidden: int = setting(0, "Dense layers before it, for plugins that replace layers")
 
     @hookimpl
     def make_task(self) -> Task:
         """The toy task."""
-        return ToyTask(self.cfg.width)
+        return ToyTask(self.cfg.width, self.cfg.hidden)
 
     @hookimpl
     def add_formats(self) -> dict[str, Any]:
@@ -56,10 +57,13 @@ class ToyTask(Task):
 
     columns = ("inputs", "targets")
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, hidden: int = 0) -> None:
         import mindspore as ms
         from mindspore import Parameter, nn
         from mindspore import ops as P
+
+        def dense() -> nn.Cell:
+            return nn.Dense(width, width, ms.Tensor(np.eye(width, dtype=np.float32)), "zeros")
 
         class Linear(nn.Cell):
             """weight [1, width], bias [1]; and a frozen number that must stay as it is."""
@@ -70,8 +74,11 @@ class ToyTask(Task):
                 self.bias = Parameter(ms.Tensor(np.zeros(1, np.float32)))
                 self.frozen = Parameter(ms.Tensor(np.ones(1, np.float32)), requires_grad=False)
                 self.matmul = P.MatMul(transpose_b=True)
+                self.layers = nn.SequentialCell([dense() for _ in range(hidden)]) if hidden else None
 
             def construct(self, x: ms.Tensor) -> ms.Tensor:
+                if self.layers is not None:
+                    x = self.layers(x)
                 return self.matmul(x, self.weight) + self.bias * self.frozen
 
         class Loss(nn.Cell):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +15,10 @@ from ..plugin import Plugin, hookimpl
 
 
 class Shelf(Plugin):
-    """Keeps checkpoints in memory for as long as the process lives, so that a plugin's tests can resume."""
+    """Keeps checkpoints in memory for as long as the process lives, so that a plugin's tests can resume.
+
+    What is not an array goes through JSON, as on a disk: a tuple comes back as a list.
+    """
 
     kept: ClassVar[dict[Path, Snapshot]] = {}
 
@@ -24,7 +29,7 @@ class Shelf(Plugin):
 
     def save(self, snapshot: Snapshot, run_folder: Path) -> Path:
         path = run_folder / f"step-{snapshot.meta['step']:08d}"
-        self.kept[path] = snapshot
+        self.kept[path] = replace(snapshot, meta=json.loads(json.dumps(snapshot.meta)))
         return path
 
     def find(self, what: str, root: Path) -> Path:
@@ -44,7 +49,7 @@ class Shelf(Plugin):
 
 
 class Recorder(Plugin):
-    """Keeps every record and the weights at the end."""
+    """Keeps every record and the weights at the end; and hears every event, so that ``Fitted.calls`` has them all."""
 
     ranks = "all"
 
@@ -55,9 +60,37 @@ class Recorder(Plugin):
         self.run: Any = None
 
     @hookimpl
+    def on_configure(self, cfg: Any) -> None:
+        """Only hear of it."""
+
+    @hookimpl
+    def on_resume(self, run: Any, path: Any) -> None:
+        """Only hear of it."""
+
+    @hookimpl
+    def on_train_start(self, run: Any) -> None:
+        """Only hear of it."""
+
+    @hookimpl
+    def on_step_start(self, run: Any) -> None:
+        """Only hear of it."""
+
+    @hookimpl
+    def on_step_end(self, run: Any, result: Any) -> None:
+        """Only hear of it."""
+
+    @hookimpl
     def on_log(self, run: Any, record: Any) -> None:
         """Keep the record."""
         self.records.append(dict(record))
+
+    @hookimpl
+    def on_checkpoint(self, run: Any, path: Any) -> None:
+        """Only hear of it."""
+
+    @hookimpl
+    def on_exception(self, run: Any, error: Any) -> None:
+        """Only hear of it."""
 
     @hookimpl
     def on_train_end(self, run: Any) -> None:

@@ -78,7 +78,7 @@ class Fp16(Plugin):
     def on_log(self, run: Any, record: Any) -> None:
         """Stop when nothing has been learned for too long."""
         skipped = record.get("skipped_in_a_row", 0)
-        if skipped >= self.cfg.max_skipped:
+        if skipped and skipped >= self.cfg.max_skipped:
             raise TrainingError(
                 f"{skipped:.0f} steps in a row overflowed float16 (loss scale {record['loss_scale']:g} at step "
                 f"{run.step}): lower optim.lr, set plugins.fp16.mode=amp, or train without fp16"

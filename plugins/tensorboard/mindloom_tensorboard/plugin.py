@@ -64,8 +64,8 @@ class Tensorboard(Plugin):
         """Write the record, and flush: a killed run keeps its curves."""
         if self.events is None:
             return
-        for tag, value in record.items():
-            self.events.scalar(tag, value, record.step)
+        if len(record):
+            self.events.scalars(record, record.step)
         for tag, picture in record.images.items():
             self.events.image(tag, picture, record.step)
         for tag, markdown in record.texts.items():

@@ -11,8 +11,9 @@ import numpy as np
 from mindloom import UserError
 from mindloom.data.loader import BROKEN
 from mindloom.data.loader import prepare as prepare_row
+from mindloom.data.opening import is_stream
 from mindloom.ending import ending
-from mindloom.formats import SampleError, Stream
+from mindloom.formats import SampleError
 from mindloom.plan import Plan
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def prepare(
 
 def _samples(source: Any, plan: Plan) -> Iterator[tuple[str, RawSample | Exception]]:
     """Samples or the errors that they are, each with a name as far as there is one without reading it."""
-    if isinstance(source, Stream):
+    if is_stream(source):
         items = source.read(0, 0, len(source))
         with ending(items):
             yield from ((f"#{place}", item) for place, item in enumerate(items))

@@ -106,6 +106,11 @@ def test_it_is_measured_at_start_when_due_and_at_the_end_and_pictures_too(
     )
 
 
+def test_an_indexed_format_may_have_a_method_called_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Numbers, "read", lambda numbers, file: b"", raising=False)
+    assert train(tmp_path, steps=1).exit_code == 0
+
+
 def test_by_default_only_start_and_end_are_measured(tmp_path: Path) -> None:
     fitted = train(tmp_path, steps=5)
     assert list(seen(fitted).losses) == [0, 5]

@@ -14,11 +14,12 @@ INSTALL_PLUGINS := $(PIP) --no-build-isolation $(PLUGINS:%=--editable %)
 # What depends on them most: tested with the oldest too.
 PLUGIN_SYSTEM := $(patsubst %,tests/test_%.py,registry signatures discovery config switches parsing blame cli)
 
-.PHONY: help demo test lint base clean
+.PHONY: help demo test lint docs base clean
 
 help:
 	@echo "make demo   fine-tune a tiny Stable Diffusion XL on drawn shapes, in a few minutes on two cores"
 	@echo "make test   run every test, and the linters"
+	@echo "make docs   build the documentation into build/docs"
 	@echo "make base   train the tiny base model from scratch again (about 40 minutes on two cores)"
 	@echo "make clean  remove the virtual environment, drawn data and runs"
 
@@ -61,6 +62,11 @@ lint: $(VENV)/.test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.test-ready
+	$(BIN)/python tools/make_reference.py
+	$(BIN)/sphinx-build -W --keep-going -n -q -c docs . build/docs
+	@echo "build/docs/index.html"
 
 base: $(VENV)/.run-ready
 	$(BIN)/python tools/make_tiny.py --out plugins/sdxl/mindloom_sdxl/assets/tiny.safetensors

@@ -71,4 +71,6 @@ def test_plugins_in_any_order_give_the_same_bits(pictures: Path) -> None:
 
 def read(run: Fitted) -> list[dict[str, float]]:
     """All that was logged, but how long it took."""
-    return [{key: v for key, v in record.items() if "second" not in key and "scale" not in key} for record in run.records]
+    return [
+        {key: v for key, v in record.items() if "second" not in key and "scale" not in key} for record in run.records
+    ]

@@ -238,6 +238,14 @@ def test_outliers_do_not_press_a_histogram_together() -> None:
     bins = histogram([*range(100), 10_000])
     assert [entry["samples"] for entry in bins] == [10] * 10 + [1]
     assert bins[-1] == {"from": 100, "to": 10_001, "samples": 1}
+    # A limit parts them, so that what lies above it has bins, and bars, of its own.
+    assert histogram([*range(100), 10_000], part=78)[7:9] == [
+        {"from": 70, "to": 78, "samples": 8}, {"from": 78, "to": 80, "samples": 2}
+    ]  # fmt: skip
+    assert histogram([*range(20), 402], part=78)[-2:] == [
+        {"from": 20, "to": 78, "samples": 0}, {"from": 78, "to": 403, "samples": 1}
+    ]  # fmt: skip
+    assert histogram(range(20), part=78) == histogram(range(20))
     assert histogram([7]) == [{"from": 7, "to": 8, "samples": 1}]
     assert histogram([]) == []
 

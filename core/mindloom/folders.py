@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from .errors import UserError
+from .locks import lock
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpointer
@@ -75,7 +76,7 @@ class Folder:
     def __init__(self, path: Path, log: logging.Logger) -> None:
         self.path, self.log = path, log
         self.made: list[Path] = []
-        self.handler: logging.Handler | None = None
+        self.handler: logging.FileHandler | None = None
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -88,11 +89,14 @@ class Folder:
                 setting="save_path",
             ) from None
 
-    def open(self) -> None:
-        """Make the folder and start its log.
+    def open(self, resumed: bool = False) -> None:
+        """Make the folder and start its log, which is locked while it is open.
+
+        Args:
+            resumed: somebody named the folder by what to resume from.
 
         Raises:
-            UserError: it cannot be written.
+            UserError: it cannot be written, or another run is writing into it.
         """
         with self.writing():
             absent = [path for path in (self.path, *self.path.parents) if not path.exists()]
@@ -101,6 +105,14 @@ class Folder:
                 self.made.append(path)
             self.note(self.path / LOG_FILE)
             self.handler = logging.FileHandler(self.path / LOG_FILE, encoding="utf-8")
+        assert self.handler.stream is not None
+        if not lock(self.handler.stream):
+            self.made.clear()  # the other's, even if both came at once
+            other = "" if resumed else ", or choose another --save_path"
+            raise UserError(
+                f"another run is writing into {self.path}: wait until it ends{other}",
+                setting="resume" if resumed else "save_path",
+            )
         self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self.log.addHandler(self.handler)
 
@@ -129,8 +141,13 @@ class Folder:
         """End the log; take away what a refused run wrote, unless others wrote into the folder too."""
         if self.handler is not None:
             self.log.removeHandler(self.handler)
-            self.handler.close()
-        if not refused or (self.path in self.made and set(self.path.iterdir()) - set(self.made)):
+        if refused:
+            self._take_back()
+        if self.handler is not None:
+            self.handler.close()  # not before, or the next run may open the log that is being taken away
+
+    def _take_back(self) -> None:
+        if self.path in self.made and set(self.path.iterdir()) - set(self.made):
             return
         with suppress(OSError):  # a folder above that is not empty stays
             for path in reversed(self.made):

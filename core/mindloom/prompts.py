@@ -21,7 +21,8 @@ def read_prompts(path: str | Path, setting: str = "") -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
-        raise UserError(f"the prompts {path} cannot be read: {error.strerror}", setting) from None
+        advice = "give a text file with one prompt a line"
+        raise UserError(f"the prompts {path} cannot be read ({error.strerror}): {advice}", setting) from None
     except UnicodeDecodeError:
         raise UserError(f"the prompts {path} are no text in UTF-8: save them as such", setting) from None
     prompts = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]

@@ -32,6 +32,8 @@ class Task(ABC):
             is replaced in these too.
         columns: names of the batch's columns, in the order of the arguments of ``loss``.
         keep_float32: regular expressions of parameter names that must not be lowered to float16, such as norms.
+        casts_weights: ``load_weights`` casts to the dtype that each parameter has. Dtypes are then lowered before it is
+            called, so that a model of float16 parameters is never in memory as float32.
         resolution: side in pixels of the square whose area aspect-ratio buckets keep; 0: the task takes no buckets.
         multiple: sides of pictures must be multiples of this many pixels.
     """
@@ -41,6 +43,7 @@ class Task(ABC):
     cells: tuple[nn.Cell, ...] = ()
     columns: tuple[str, ...]
     keep_float32: tuple[str, ...] = ()
+    casts_weights: bool = False
     resolution: int = 0
     multiple: int = 1
 

@@ -109,10 +109,15 @@ def spread(values: Sequence[int] | np.ndarray) -> dict[str, float]:
     return {"min": int(numbers.min()), "median": float(np.median(numbers)), "max": int(numbers.max())}
 
 
-def histogram(values: Sequence[int] | np.ndarray, bins: int = 10) -> list[dict[str, int]]:
+def histogram(values: Sequence[int] | np.ndarray, bins: int = 10, part: int | None = None) -> list[dict[str, int]]:
     """Counts of whole numbers in bins of one round width, each from ``from`` up to but not including ``to``.
 
     A few values far above all others share one wide last bin: they would press everything else into the first.
+
+    Args:
+        values: what to count.
+        bins: at the most, beside the wide one.
+        part: a number at which bins are parted, so that each lies wholly below it or not.
     """
     if not len(values):
         return []
@@ -122,6 +127,8 @@ def histogram(values: Sequence[int] | np.ndarray, bins: int = 10) -> list[dict[s
     width = next(width for width in rounds if top // width - low // width < bins)
     edges = (np.arange(low // width, top // width + 2) * width).tolist()
     edges += [high + 1] if high >= edges[-1] else []
+    if part is not None and edges[0] < part <= high:
+        edges = sorted({*edges, part})
     counts, _ = np.histogram(values, edges)
     return [
         {"from": start, "to": stop, "samples": int(count)}
@@ -135,7 +142,7 @@ def size_report(sizes: np.ndarray, resolution: int) -> dict[str, Any]:
     return {
         "width": spread(sizes[:, 0]),
         "height": spread(sizes[:, 1]),
-        "shorter_side": {**spread(shorter), "histogram": histogram(shorter)},
+        "shorter_side": {**spread(shorter), "histogram": histogram(shorter, part=resolution)},
         "shorter_side_below": {str(limit): int((shorter < limit).sum()) for limit in sorted({SMALL, resolution})},
     }
 
@@ -153,7 +160,8 @@ def ratio_report(sizes: np.ndarray) -> list[dict[str, Any]]:
 
 def caption_report(lengths: Sequence[int], measure: Measure | None) -> dict[str, Any]:
     """How long captions are, and how many are longer than what is read of them."""
-    report: dict[str, Any] = {**spread(lengths), "histogram": histogram(lengths)}
+    part = None if measure is None else measure.limit + 1
+    report: dict[str, Any] = {**spread(lengths), "histogram": histogram(lengths, part=part)}
     if measure is not None:
         over = int((np.asarray(lengths) > measure.limit).sum())
         report |= {"limit": measure.limit, "over_limit": over}

@@ -159,7 +159,7 @@ def run_convert(arguments: dict[str, Any], layers: Layers, available: dict[str, 
     from .finding import opened
     from .progress import shown
     from .reading import read
-    from .report import told
+    from .report import printable, told
 
     path = free(outside(arguments["destination"], arguments["path"], "DST"))
     with opened(arguments["path"], arguments["format"], layers, available, arguments["to"]) as data:
@@ -174,6 +174,8 @@ def run_convert(arguments: dict[str, Any], layers: Layers, available: dict[str, 
         complaints = list(data.warned.messages)
     for sample in broken:
         print(f"left out: {told(vars(sample))}", file=sys.stderr)
+    for complaint in complaints:
+        print(f"warning: {printable(complaint, 300)}", file=sys.stderr)
     if not count:
         raise UserError(f"none of the {total} samples of {data.path} can be used, so nothing was written")
     print(f"{count} of {total} samples: {data.path} ({data.format}) -> {path} ({arguments['to']})")

@@ -46,14 +46,34 @@ class Opened:
 
 
 class Warned(logging.Handler):
-    """Keeps the warnings that are logged, each once."""
+    """Holds warnings back, each once, for they belong into the report; the rest goes its way."""
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__()
         self.messages: dict[str, None] = {}
+        self.ever: dict[str, None] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno < logging.WARNING:
+            logging.getLogger().handle(record)
+            return
         self.messages[record.getMessage()] = None
+        self.ever[record.getMessage()] = None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hold back what is logged meanwhile; after a failure, which leaves no report, it is told at last."""
+        propagate, LOG.propagate = LOG.propagate, False
+        LOG.addHandler(self)
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            LOG.removeHandler(self)
+            LOG.propagate = propagate
+            for message in self.ever if failed else ():
+                LOG.warning("%s", message)
 
 
 @contextmanager
@@ -77,9 +97,8 @@ def opened(path: str, name: str, layers: Layers, available: Mapping[str, Found],
     reasons = enable(layers, available, [wanted for wanted in (name, also) if wanted] if name else [])
     cfg, registry = configure(layers, load_plugins(layers, available))
     source, warned = None, Warned()
-    LOG.addHandler(warned)
     try:
-        with blaming(registry.plugins):
+        with warned.listening(), blaming(registry.plugins):
             offers: dict[str, OpenFormat | Format] = registry.merge("add_formats", what="dataset format")
             formats = {offered: _whole(offer) for offered, offer in offers.items()}
             for wanted in (name, also):
@@ -95,7 +114,6 @@ def opened(path: str, name: str, layers: Layers, available: Mapping[str, Found],
                 chosen, source = _fitting(place, formats, meant, reasons, warned)
             yield Opened(place, chosen, source, formats, cfg, warned)
     finally:
-        LOG.removeHandler(warned)
         _close(source)
         registry.close(LOG)
 

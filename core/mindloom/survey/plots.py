@@ -49,7 +49,7 @@ def charts(report: Mapping[str, Any]) -> Image.Image:
     for name, entry in report["captions"].items():
         if isinstance(entry, Mapping):
             limit = entry.get("limit")
-            over = f" (red: all above {limit})" if limit else ""
+            over = f" (red: above {limit})" if limit else ""
             drawn.append(bars(f"captions in {name}{over}", _binned(entry["histogram"], above=limit)))
     width, height = max(chart.width for chart in drawn), sum(chart.height for chart in drawn)
     page = Image.new("RGB", (width, height), PAPER)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,11 +135,13 @@ class Worker:
         try:
             content: Any = ""
             if job.request.field:
-                content = self.source[job.index][job.request.field]
+                sample = self.source[job.index]
+                content = sample[job.request.field]
                 if digest(content) != job.content:
                     raise TrainingError(
-                        f"sample #{job.index} is not what the cache remembers, although its size and time are the "
-                        f"same: touch its file, or delete the *.npy files in {self.folder} to have all read again"
+                        f"sample {sample.get('id', f'#{job.index}')} is not what the cache remembers, although its "
+                        f"size and time are the same: run rm {quote(str(self.folder))}/*.npy and start again, so that "
+                        "all samples are read anew"
                     )
             return job, self.frozen.row(job.request, content, self.decode)
         except BROKEN:

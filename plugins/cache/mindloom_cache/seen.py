@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from .disk import writing
+
 DIGEST = 32
 
 
@@ -69,7 +71,11 @@ class Seen:
         return np.where(self.rows["stamp"][place] == stamps, place, -1)
 
     def add(self, rows: Sequence[tuple[bytes, Sequence[bytes]]], token: str) -> None:
-        """Write rows to a new file; ``token`` is part of its name."""
+        """Write rows to a new file; ``token`` is part of its name.
+
+        Raises:
+            TrainingError: the disk is full, or may not be written.
+        """
         if not rows:
             return
         table = np.empty(len(rows), self.dtype)
@@ -79,13 +85,10 @@ class Seen:
         data = io.BytesIO()
         np.save(data, table, allow_pickle=False)
         name = f"{self.prefix}.{token}.{uuid.uuid4().hex}.{_sum(data.getvalue())}.npy"
-        path = self.folder / name
-        part = path.with_suffix(".part")
-        with open(part, "wb") as file:
+        with writing(self.folder / name) as part, open(part, "wb") as file:
             file.write(data.getvalue())
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
 
     def forget(self, token: str) -> None:
         """Remove the files of a token."""

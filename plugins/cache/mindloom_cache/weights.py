@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .disk import writing
 
 if TYPE_CHECKING:
     from mindloom.frozen import Frozen
@@ -62,7 +62,10 @@ def recall(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def remember(folder: Path, known: dict[str, dict[str, str]]) -> None:
-    """Replace the file."""
-    part = folder / f"{FILE}.{uuid.uuid4().hex}.part"
-    part.write_text(json.dumps(known, indent=1), encoding="utf-8")
-    os.replace(part, folder / FILE)
+    """Replace the file.
+
+    Raises:
+        TrainingError: the disk is full, or may not be written.
+    """
+    with writing(folder / FILE) as part:
+        part.write_text(json.dumps(known, indent=1), encoding="utf-8")

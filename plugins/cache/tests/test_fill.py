@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -138,6 +140,45 @@ def test_two_ranks_share_the_work_and_read_all(tmp_path: Path, kind: type[Sample
     assert not list((tmp_path / "cache").glob("*.part"))
     if kind is Samples:
         assert not list((tmp_path / "cache").glob("*.npy")), "hashes of samples without stamps are good for one run"
+
+
+@pytest.mark.parametrize("what", ["weights.json", "caption+image"])
+@pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EROFS])
+def test_full_or_read_only_disk_is_one_line_when_contents_are_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, reason: int
+) -> None:
+    real = Path.replace
+
+    def refused(path: Path, target: Path) -> Path:
+        if target.name.startswith(what):
+            raise OSError(reason, os.strerror(reason))
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(
+        TrainingError, match=rf"{re.escape(what)}.* cannot be written \({os.strerror(reason)}\): free space"
+    ):
+        cached(tmp_path, Stamped(4), Doubler())
+    assert not list((tmp_path / "cache").glob("*.part"))
+    monkeypatch.undo()
+    assert len(cached(tmp_path, Stamped(4), Doubler())) == 4
+
+
+def test_contents_that_changed_under_their_stamp_are_told_with_the_command_to_run(tmp_path: Path) -> None:
+    class Frozen(Stamped):
+        def stamp(self, index: int) -> str:
+            return str(index)
+
+    place, source = tmp_path / "with a space", Frozen(3)
+    cached(place, source, Doubler())
+    source.captions[1] = "another"
+    (place / "weights").write_bytes(b"other weights")
+    with pytest.raises(TrainingError, match="sample id-1 is not what the cache remembers") as caught:
+        cached(place, source, Doubler())
+    command = str(caught.value).partition("run ")[2].partition(" and start")[0]
+    assert command == f"rm '{place / 'cache'}'/*.npy"
+    subprocess.run(command, shell=True, check=True)
+    assert cached(place, source, Doubler())[1]["kept"]("caption")["length"] == 7
 
 
 def test_folder_that_is_not_shared_is_refused_on_all_ranks(tmp_path: Path) -> None:

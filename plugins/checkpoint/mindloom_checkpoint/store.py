@@ -27,16 +27,30 @@ FOLDER = "checkpoints"
 STEP, OLD, TEMPORARY = "step-", ".old-", ".tmp-"
 
 
-def entries(folders: Iterable[Path]) -> list[Entry]:
-    """The complete checkpoints in some ``checkpoints`` folders, the newest last."""
-    found = []
+def sorted_out(folders: Iterable[Path]) -> tuple[list[Entry], list[tuple[Path, UnusableError]]]:
+    """The checkpoints in some ``checkpoints`` folders, the newest last: the complete ones, and others with why not.
+
+    When an incomplete one was saved is not known: its folder's time and its step decide.
+    """
+    found, unusable = [], []
     for folder in folders:
         for path in [*folder.glob(STEP + "*"), *folder.glob(OLD + STEP + "*")]:
             try:
                 found.append(read_entry(path))
-            except UnusableError:
-                continue
-    return sorted(found, key=lambda entry: entry.age)
+            except UnusableError as reason:
+                unusable.append((path, reason))
+    unusable.sort(key=lambda pair: (pair[0].parent.stat().st_mtime, pair[0].name.removeprefix(OLD)))
+    return sorted(found, key=lambda entry: entry.age), unusable
+
+
+def entries(folders: Iterable[Path]) -> list[Entry]:
+    """The complete checkpoints in some ``checkpoints`` folders, the newest last."""
+    return sorted_out(folders)[0]
+
+
+def below(root: Path) -> list[Path]:
+    """The ``checkpoints`` folders of the run folder ``root``, and of any run folder directly below it."""
+    return [root / FOLDER, *root.glob(f"*/{FOLDER}")]
 
 
 def usable(path: Path) -> bool:
@@ -142,7 +156,7 @@ class Store:
 
     def latest(self, root: Path) -> Path | None:
         """The newest complete checkpoint of the run folder ``root``, or of any run folder directly below it."""
-        found = entries([root / FOLDER, *root.glob(f"*/{FOLDER}")])
+        found = entries(below(root))
         return found[-1].path if found else None
 
     def find(self, what: str, root: Path) -> Path:
@@ -159,17 +173,29 @@ class Store:
             raise UserError(f"{path} is no folder to resume from: {hint}", setting="resume")
         if path.name.startswith((STEP, OLD + STEP)) or (path / STATE).exists():
             return self._checked(path)
-        found = self.latest(path.parent if path.name == FOLDER else path)
+        place = path.parent if path.name == FOLDER else path
+        found = self.latest(place)
         if found is None:
-            raise UserError(f"there is no complete checkpoint in {path}: check the path", setting="resume")
+            raise self._none(place, path)
         self._warn_of_newer(read_entry(found))
         return found
 
+    def _none(self, place: Path, named: Path) -> UserError:
+        _, unusable = sorted_out(below(place))
+        advice = "check the path"
+        if unusable:
+            path, reason = unusable[-1]
+            advice = f"the newest, {path}, is of no use ({reason}); restore it from a copy, or begin without --resume"
+        return UserError(f"there is no complete checkpoint in {named}: {advice}", setting="resume")
+
     def _of_step(self, step: int, root: Path) -> Path:
         """The newest complete checkpoint of one step."""
-        every = entries([root / FOLDER, *root.glob(f"*/{FOLDER}")])
+        every, unusable = sorted_out(below(root))
         found = [entry.path for entry in every if entry.meta["step"] == step]
         if not found:
+            for path, reason in unusable:
+                if path.name.removeprefix(OLD) == f"{STEP}{step:08d}":
+                    raise self._refusal(path, reason)
             steps = ", ".join(map(str, sorted({entry.meta["step"] for entry in every})))
             raise UserError(
                 f"there is no complete checkpoint of step {step} in {root}: there are {steps or 'none at all'}",

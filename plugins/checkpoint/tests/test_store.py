@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -149,7 +150,23 @@ def test_an_incomplete_one_is_refused_and_the_one_before_named(
     shutil.rmtree(before)
     with pytest.raises(UserError, match=r"there is no other one beside it"):
         store.find(str(path), tmp_path)
-    with pytest.raises(UserError, match=r"there is no complete checkpoint"):
+    for what in ("latest", str(tmp_path / "checkpoints")):
+        with pytest.raises(
+            UserError, match=rf"there is no complete checkpoint in .*, {path}, is of no use \({reason}\);"
+        ):
+            store.find(what, tmp_path)
+    with pytest.raises(UserError, match=rf"{path} is not a complete checkpoint: {reason}; there is no other"):
+        store.find("2", tmp_path)
+
+
+def test_the_newest_of_several_damaged_ones_is_named(tmp_path: Path, store: Store, snapshot: Make) -> None:
+    for run, steps in (("b", (9,)), ("a", (2, 10))):
+        for path in [store.save(snapshot(step), tmp_path / run) for step in steps]:
+            (path / "state.json").unlink()
+    os.utime(tmp_path / "b" / "checkpoints", (1, 1))
+    with pytest.raises(
+        UserError, match=r"/a/checkpoints/step-00000010, is of no use \(state.json is missing\); restore"
+    ):
         store.find("latest", tmp_path)
 
 

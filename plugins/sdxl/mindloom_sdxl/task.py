@@ -49,6 +49,7 @@ class SdxlTask(Task):
 
     columns: tuple[str, ...] = COLUMNS
     keep_float32 = KEEP_FLOAT32
+    casts_weights = True
     row: Transform | KeptTransform
     previewer: Previewer | None = None
 

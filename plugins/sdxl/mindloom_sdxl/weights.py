@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -114,21 +114,36 @@ def forgive(misfit: Misfit, weights: Weights, leniency: Leniency) -> None:
             f"weights {weights.path} are SDXL's refiner, which is not trained here: give those of the base model",
             SETTING,
         )
-    LOG.error("weights %s against the model:\n%s", weights.path, misfit.table())
-    raise UserError(
-        f"weights {weights.path} do not fit the model ({misfit.line()}): {advice(name, other, misfit, weights)}",
-        SETTING,
-    )
-
-
-def advice(name: str, other: Misfit, misfit: Misfit, weights: Weights) -> str:
-    """What to do about weights that do not fit."""
     if misfit.misshapen and name and not (other.unexpected or other.misshapen):
-        return f"they are of preset {name}: set plugins.sdxl.preset={name}"
+        counts = ", ".join(f"{len(names)} {kind}" for kind, names in misfit.kinds)
+        raise UserError(
+            f"weights {weights.path} do not fit the model ({counts}): they are of preset {name}: set "
+            f"plugins.sdxl.preset={name}",
+            SETTING,
+        )
+    LOG.error("weights %s against the model:\n%s", weights.path, misfit.table())
+    told = f"weights {weights.path} do not fit the model ({misfit.line()})"
+    raise UserError(f"{told}: {advice(misfit, weights, leniency, unasked)}", SETTING)
+
+
+def advice(misfit: Misfit, weights: Weights, leniency: Leniency, unasked: Sequence[str]) -> str:
+    """What to do about weights that do not fit.
+
+    Args:
+        unasked: what is missing and may not be.
+    """
     parts = {part_of(key) for key in weights.tensors} - {""}
-    if misfit.missing and parts == {"unet"} and not misfit.misshapen:
+    if misfit.misshapen:
+        return "check plugins.sdxl.preset"
+    if unasked and not leniency.strict:
+        allowed = ", ".join(leniency.missing) or "nothing"
+        return (
+            f"plugins.sdxl.missing lets be missing {allowed}, which leaves out {len(unasked)} of these, such as "
+            f"{unasked[0]}: add a pattern for them, or give weights that have them"
+        )
+    if misfit.missing and parts == {"unet"}:
         return "they hold the UNet only: complete them with mindloom weights merge PART OUT --base FULL"
-    return "check plugins.sdxl.preset" + ("" if misfit.misshapen else ", or accept this with --strict false")
+    return "check plugins.sdxl.preset, or accept this with --strict false"
 
 
 def save_weights(model: nn.Cell, path: Path, metadata: Mapping[str, str] | None = None) -> None:

@@ -73,7 +73,7 @@ def test_a_folder_of_pictures_that_depend_on_seed_and_number_only(
     [
         (["--out", "a.png"], "nothing to draw: give --prompt TEXT or --prompts FILE"),
         (["--prompt", "a"], "nowhere to write to: give --out"),
-        (["--prompts", "no.txt", "--out", "a.png"], "the prompts no.txt cannot be read"),
+        (["--prompts", "no.txt", "--out", "a.png"], "no.txt cannot be read (No such file or directory): give a text"),
         (["--prompt", "a", "--out", "a.jpg"], "pictures are written as .png"),
         (["--prompt", "a", "--out", "a.png", "--size", "big"], "must be WIDTHxHEIGHT in pixels such as 1152x896"),
         (["--prompt", "a", "--out", "a.png", "--size", "100x64"], "both sides must be multiples of 32"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -179,7 +180,9 @@ def test_not_strict_takes_what_is_there_if_the_names_that_are_missing_may_be(
     save_file(stored, tmp_path / "a.safetensors")
     with pytest.raises(UserError, match="accept this with --strict false"):
         load_weights(Model(), tmp_path / "a.safetensors")
-    with pytest.raises(UserError, match=r"1 missing: norm\.bias"):
+    with pytest.raises(
+        UserError, match=r"1 missing: norm\.bias.*missing lets be missing out.\*, which.*norm.bias: add a"
+    ):
         load_weights(Model(), tmp_path / "a.safetensors", leniency=Leniency(False, ("out.*",)))
     model = Model()
     load_weights(model, tmp_path / "a.safetensors", leniency=Leniency(False, ("nor?.*",)))
@@ -246,11 +249,25 @@ def test_run_folder_means_its_newest_checkpoint(tmp_path: Path) -> None:
     assert open_weights(tmp_path).layout == "checkpoint"
 
 
-def test_advice_fits_what_the_file_is(tmp_path: Path) -> None:
+def test_a_folder_of_runs_is_refused_and_its_newest_run_named(tmp_path: Path) -> None:
+    for run, step, time in (("a", 7, 200), ("b", 9, 100), ("unfinished", 1, 300)):
+        folder = tmp_path / run / "checkpoints" / f"step-{step:08d}"
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").touch()
+        os.utime(folder / "model.safetensors", (time, time))
+        if run != "unfinished":
+            (folder / "state.json").write_text("{}")
+    assert refusal(tmp_path).endswith(f"holds runs and is none itself: give one, the newest is {tmp_path / 'a'}")
+
+
+def test_advice_fits_what_the_file_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = fresh(TINY)
     saved(tmp_path / "tiny.safetensors", begin="model.diffusion_model.time_embed")
-    with pytest.raises(UserError, match=r"they are of preset tiny: set plugins\.sdxl\.preset=tiny"):
+    with pytest.raises(
+        UserError, match=r"\(\d+ missing, 4 of .*they are of preset tiny: set plugins\.sdxl\.preset=tiny"
+    ):
         load_weights(fresh(BASE), tmp_path / "tiny.safetensors")
+    assert "against the model" not in caplog.text, "the preset says it all"
     saved(tmp_path / "unet.safetensors", begin="model.")
     with pytest.raises(UserError, match="UNet only: complete them with mindloom weights merge"):
         load_weights(model, tmp_path / "unet.safetensors")

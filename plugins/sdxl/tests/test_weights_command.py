@@ -184,6 +184,41 @@ def test_nothing_is_overwritten_without_force_and_a_failed_write_leaves_nothing(
         assert weigh("convert", tiny, tmp_path / "d", "--to", "diffusers", "--force")[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("out", "vae"), [("a.safetensors", ""), ("link.safetensors", ""), ("d", "d/vae"), ("d/vae", "d")]
+)
+def test_what_is_read_is_never_written_over(tmp_path: Path, tiny: Path, weigh: Weigh, out: str, vae: str) -> None:
+    source = tmp_path / "a.safetensors"
+    source.write_bytes(tiny.read_bytes())
+    (tmp_path / "link.safetensors").symlink_to(source)
+    assert weigh("convert", source, tmp_path / "d", "--to", "diffusers")[0] == 0
+    argv = ["merge", source, tmp_path / out, "--vae", tmp_path / vae] if vae else ["convert", source, tmp_path / out]
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    code, _, error = weigh(*argv, "--to", "diffusers" if vae else "single", "--force")
+    assert (code, error.count("\n")) == (2, 1)
+    assert f"OUT {tmp_path / out} would take the place of {tmp_path / vae if vae else source}, which is read" in error
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(("layout", "ending"), [("single", ".safetensors"), ("ckpt", ".ckpt")])
+def test_files_are_named_by_what_they_are(tmp_path: Path, tiny: Path, weigh: Weigh, layout: str, ending: str) -> None:
+    code, _, error = weigh("convert", tiny, tmp_path / "a.bin", "--to", layout)
+    assert code == 2
+    assert f"a.bin must end in {ending}, by which --to {layout} is known: choose such a name" in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_vocabulary_that_is_not_there_is_told_with_what_to_give(tmp_path: Path, tiny: Path, weigh: Weigh) -> None:
+    argv = ("convert", tiny, tmp_path / "d", "--to", "diffusers", "--tokenizer", tmp_path / "t")
+    advice = "give a folder with vocab.json and merges.txt, or the file bpe_simple_vocab_16e6.txt.gz, or leave it out"
+    assert f"there is nothing at --tokenizer {tmp_path / 't'}: {advice}" in weigh(*argv)[2]
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "vocab.json").write_text("{}")
+    code, _, error = weigh(*argv)
+    assert (code, f"there is no vocabulary in --tokenizer {tmp_path / 't'}: {advice}" in error) == (2, True)
+    assert not (tmp_path / "d").exists()
+
+
 def test_mindspore_is_not_imported(tmp_path: Path, tiny: Path) -> None:
     code = (
         "import sys; from mindloom import cli; "

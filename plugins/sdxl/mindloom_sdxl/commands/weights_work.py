@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..layouts.fitting import nearest
 from ..layouts.mixing import changes, completed, mixed, with_vae
 from ..layouts.names import part_of
 from ..layouts.opening import Weights, open_weights
-from ..layouts.saving import Wish, guess_layout, save
+from ..layouts.saving import ENDINGS, Wish, guess_layout, save
 from ..layouts.tensors import Lazy
 from ..presets import PRESETS
 
@@ -76,14 +76,14 @@ def _told(report: dict[str, Any]) -> str:
 
 def convert(given: dict[str, Any]) -> int:
     """Write weights in another layout."""
-    return _written(open_weights(given["path"]), given)
+    return _written(open_weights(given["path"]), given, [given["path"]])
 
 
 def init(given: dict[str, Any]) -> int:
     """Write random weights."""
     preset = PRESETS[given["preset"]]
     tensors = drawn(shapes.of(preset), preset, given["seed"])
-    return _written(Weights(Path(f"preset {preset.name}"), "single", tensors), given)
+    return _written(Weights(Path(f"preset {preset.name}"), "single", tensors), given, [])
 
 
 def merge(given: dict[str, Any]) -> int:
@@ -99,7 +99,8 @@ def merge(given: dict[str, Any]) -> int:
         tensors = completed(tensors, source, paths[0])
     tensors = with_vae(tensors, given["vae"], "")
     merged = Weights(paths[0], "single", tensors, source.metadata, source.folder, trained)
-    return _written(merged, {**given, "out": out})
+    read = [*paths, *(Path(more) for more in (given["base"], given["vae"]) if more)]
+    return _written(merged, {**given, "out": out}, read)
 
 
 def _shares(text: str, count: int) -> list[float]:
@@ -121,9 +122,26 @@ def _shares(text: str, count: int) -> list[float]:
     return found
 
 
-def _written(weights: Weights, given: dict[str, Any]) -> int:
+def _check_out(out: Path, layout: str, read: Sequence[Path]) -> None:
+    """Refuse an OUT that would mislead by its name, or take the place of what is read.
+
+    Raises:
+        UserError: it would.
+    """
+    ending = ENDINGS.get(layout, "")
+    if ending and out.suffix != ending:
+        raise UserError(f"OUT {out} must end in {ending}, by which --to {layout} is known: choose such a name")
+    place = out.resolve()
+    for path in read:
+        source = path.expanduser().resolve()
+        if place == source or place in source.parents or (source in place.parents and out.exists()):
+            raise UserError(f"OUT {out} would take the place of {path}, which is read: choose another OUT")
+
+
+def _written(weights: Weights, given: dict[str, Any], read: Sequence[Path]) -> int:
     out: Path = given["out"].expanduser()
     layout = given["to"] or guess_layout(out)
+    _check_out(out, layout, read)
     wish = Wish(layout, given["dtype"], given["prediction"], given["tokenizer"], given["force"], _progress)
     for note in save(weights, out, wish):
         print(f"note: {note}", file=sys.stderr)

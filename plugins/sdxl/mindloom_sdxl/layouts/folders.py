@@ -31,9 +31,7 @@ def find(folder: Path) -> Path | dict[str, Path] | None:
     if (folder / "state.json").exists() and (folder / "model.safetensors").exists():
         return folder / "model.safetensors"
     for place in (folder / "checkpoints", folder):
-        steps = [path for path in place.glob("step-*") if (path / "state.json").exists()]
-        files = [path / "model.safetensors" for path in steps if (path / "model.safetensors").exists()]
-        if files:
+        if files := _complete(place):
             return max(files, key=lambda file: int("".join(filter(str.isdigit, file.parent.name)) or 0))
     if part := _part_by_config(folder):
         return {part: folder}
@@ -42,6 +40,19 @@ def find(folder: Path) -> Path | dict[str, Path] | None:
         return files[0]
     _refuse_bins(folder)
     return None
+
+
+def _complete(checkpoints: Path) -> list[Path]:
+    """The weights of the complete checkpoints in a folder."""
+    files = [path.with_name("model.safetensors") for path in checkpoints.glob("step-*/state.json")]
+    return [file for file in files if file.exists()]
+
+
+def newest_run(folder: Path) -> Path | None:
+    """The run below a folder of runs whose checkpoint was written last; None if there is no run with one."""
+    files = [file for place in folder.glob("*/checkpoints") for file in _complete(place)]
+    newest = max(files, key=lambda file: file.stat().st_mtime, default=None)
+    return newest and newest.parent.parent.parent
 
 
 def _part_by_config(folder: Path) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from mindloom import UserError
 
 from . import mindspore_file, safe
-from .folders import GET, component_files, find
+from .folders import GET, component_files, find, newest_run
 from .names import OPEN_CLIP, PARTS, REFINER_CLIP, SCALE, UNET, VAE, from_mindspore, to_official
 from .tensors import BITS, ITEM_BYTES, SETTING, Lazy, Tensors
 from .trained import Trained, by_config, by_folder, by_metadata
@@ -72,6 +72,10 @@ def open_weights(path: Path, setting: str = SETTING) -> Weights:
         if isinstance(found, Path):
             opened = _open_file(found, setting)
             return replace(opened, path=path)
+        if not found and (run := newest_run(path)):
+            raise UserError(
+                f"weights folder {path} holds runs and is none itself: give one, the newest is {run}", setting
+            )
         if not found:
             raise UserError(f"weights folder {path} holds no .safetensors that can be told apart: {WANTED}", setting)
         return _open_parts(path, found, setting)

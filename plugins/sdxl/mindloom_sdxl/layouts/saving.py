@@ -22,6 +22,8 @@ from .safe import Shown
 from .trained import Trained, read_json
 
 LAYOUTS = ("single", "diffusers", "ckpt")
+ENDINGS = {"single": ".safetensors", "ckpt": ".ckpt"}
+"""Layouts of one file -> what its name ends in, by which they are told apart."""
 DTYPES = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
 FILES = {"unet": STEMS[0], "vae": STEMS[0], "text_encoder": STEMS[1], "text_encoder_2": STEMS[1]}
 
@@ -49,7 +51,7 @@ class Wish:
 
 def guess_layout(out: Path) -> str:
     """What a name asks for."""
-    return {".safetensors": "single", ".ckpt": "ckpt"}.get(out.suffix, "diffusers")
+    return next((layout for layout, ending in ENDINGS.items() if out.suffix == ending), "diffusers")
 
 
 def save(weights: Weights, out: Path, wish: Wish) -> list[str]:

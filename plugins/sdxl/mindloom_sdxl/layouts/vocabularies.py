@@ -12,7 +12,7 @@ from typing import Any
 from mindloom import UserError
 
 from ..tokens import LENGTH
-from ..vocabulary import CLIP_MERGES, END, OPEN_CLIP_FILE, START, TINY_ASSETS, clip_vocabulary, parse_merges
+from ..vocabulary import CLIP_MERGES, END, LISTS, OPEN_CLIP_FILE, START, TINY_ASSETS, clip_vocabulary, parse_merges
 
 FOLDERS = ("tokenizer", "tokenizer_2")
 
@@ -25,9 +25,12 @@ def at_hand(model: str, wish: str, source: Path | None) -> Path | None:
     """
     if wish:
         path = Path(wish).expanduser()
-        if not (path.name.endswith(".gz") or (path / "vocab.json").exists()) or not path.exists():
+        packed = path.name.endswith(".gz") and path.is_file()
+        if not (packed or all((path / file).is_file() for file in LISTS)):
+            what = "there is nothing at" if not path.exists() else "there is no vocabulary in"
             raise UserError(
-                f"--tokenizer {path} is neither a folder with vocab.json and merges.txt nor {OPEN_CLIP_FILE}"
+                f"{what} --tokenizer {path}: give a folder with {' and '.join(LISTS)}, or the file {OPEN_CLIP_FILE}, "
+                "or leave it out to take what is at hand"
             )
         return path
     if source and (source / "tokenizer" / "vocab.json").exists():
@@ -48,7 +51,7 @@ def write(out: Path, vocabulary: Path, refiner: bool) -> set[str]:
         if vocabulary.name.endswith(".gz"):
             _unpack(vocabulary, folder)
         else:
-            for file in ("vocab.json", "merges.txt"):
+            for file in LISTS:
                 shutil.copyfile(vocabulary / file, folder / file)
         # CLIP-L pads with the end of the text, OpenCLIP with token 0.
         pad = (

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,9 @@ from mindloom.registry import Registry
 from mindloom.schema import setting
 from mindloom.session import configure, execute
 from mindloom.testing import Recorder, Shelf
-from mindloom_sdxl.presets import PRESETS, TINY
-from mindloom_sdxl.tokens import TINY_ASSETS
+from mindloom_sdxl.testing import MICRO, SETTINGS, micro
 from omegaconf import DictConfig
 from PIL import Image
-
-PRESETS["micro"] = replace(
-    TINY,
-    name="micro",
-    unet=replace(TINY.unet, channels=16, mult=(1,), res_blocks=0, depths=(1,), middle_depth=0),
-    clip_l=replace(TINY.clip_l, layers=1),
-    clip_g=replace(TINY.clip_g, layers=1),
-    vae=replace(TINY.vae, channels=4, mult=(1, 1, 1, 1), res_blocks=0, groups=2),
-    resolution=64,
-)
 
 
 class Dots(Plugin):
@@ -67,7 +56,7 @@ def write_weights(path: Path) -> None:
     from mindloom_sdxl.weights import save_weights
 
     ms.set_seed(1)
-    model, generator = SDXLModel(PRESETS["micro"]), np.random.default_rng(0)
+    model, generator = SDXLModel(MICRO), np.random.default_rng(0)
     for param in model.get_parameters():
         if param.ndim > 1 and not param.asnumpy().any():
             param.set_data(ms.Tensor(generator.normal(0, 0.2, param.shape).astype(np.float32)))
@@ -109,7 +98,7 @@ def configured(
 ) -> tuple[DictConfig, Registry]:
     """The config and plugins of a run."""
     names = ["sdxl", *(name for name in plugins if name not in ("sdxl", "dots"))]
-    task = {"preset": "micro", "tokenizer": str(TINY_ASSETS), "flip": 0.5, "caption_dropout": 0.4, "offset_noise": 0.1}
+    task = {**SETTINGS, "flip": 0.5, "caption_dropout": 0.4, "offset_noise": 0.1}
     layers = Layers()
     given = {
         "max_steps": 4, "per_batch_size": 2, "log_interval": 1, "save_path": str(folder), "save_path_with_time": False,
@@ -130,10 +119,11 @@ def main(folder: Path) -> None:
         "ddp": {},
         "fp16": {"mode": "amp"},
     }
-    recorder = train(
-        folder / "run", folder / "weights.safetensors", {**plugins, "sink": {"size": 2}},
-        per_batch_size=1, gradient_accumulation_steps=2, log_interval=2,
-    )  # fmt: skip
+    with micro():
+        recorder = train(
+            folder / "run", folder / "weights.safetensors", {**plugins, "sink": {"size": 2}},
+            per_batch_size=1, gradient_accumulation_steps=2, log_interval=2,
+        )  # fmt: skip
     (folder / f"losses.{os.environ['RANK_ID']}.json").write_text(json.dumps(recorder.losses))
 
 

@@ -19,6 +19,7 @@ from mindloom.plan import Plan
 from mindloom.testing import Recorder
 from mindloom_ddp.testing import msrun
 from mindloom_sdxl.frozen import SdxlFrozen
+from mindloom_sdxl.testing import micro
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -39,6 +40,12 @@ class Watch(Plugin):
     def on_train_start(self, run: Any) -> None:
         """Look."""
         self.alive[:] = [reference() is not None for reference in self.references]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _micro() -> Iterator[None]:
+    with micro():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import json
 import os
 import sys
 import zlib
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +20,14 @@ from mindloom.discovery import discover
 from mindloom.layers import Layers
 from mindloom.session import configure, execute
 from mindloom.testing import Recorder
-from mindloom_sdxl.presets import PRESETS, TINY
-from mindloom_sdxl.tokens import TINY_ASSETS
+from mindloom_sdxl.testing import SETTINGS as SMALLEST
+from mindloom_sdxl.testing import micro
 from PIL import Image
 
-MICRO = replace(
-    TINY,
-    name="micro",
-    unet=replace(TINY.unet, channels=16, mult=(1,), res_blocks=0, depths=(1,), middle_depth=0),
-    clip_l=replace(TINY.clip_l, layers=1),
-    clip_g=replace(TINY.clip_g, layers=1),
-    vae=replace(TINY.vae, channels=4, mult=(1, 1, 1, 1), res_blocks=0, groups=2),
-    resolution=64,
-)
 SIZE = 2
 STEPS = 4
 SETTINGS: dict[str, Any] = {
-    "sdxl": {"preset": "micro", "tokenizer": str(TINY_ASSETS)},
+    "sdxl": SMALLEST,
     "sink": {"size": SIZE},
     "fp16": {"mode": "amp"},
 }
@@ -95,11 +85,9 @@ def train(folder: Path, features: list[str], world: int, mode: str) -> dict[str,
 
 def main(folder: Path, world: int) -> None:
     """Run what ``jobs.json`` names and write ``results.<rank>.json``."""
-    PRESETS["micro"] = MICRO
-    results = {
-        name: train(folder / name, job["features"], world, job["mode"])
-        for name, job in json.loads((folder / "jobs.json").read_text()).items()
-    }
+    jobs = json.loads((folder / "jobs.json").read_text())
+    with micro():
+        results = {name: train(folder / name, job["features"], world, job["mode"]) for name, job in jobs.items()}
     (folder / f"results.{os.environ.get('RANK_ID', '0')}.json").write_text(json.dumps(results))
 
 

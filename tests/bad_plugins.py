@@ -256,3 +256,14 @@ class Sulking(Good):
     def on_exception(self, run: Any) -> None:
         """Ask for what there may not be."""
         print(run.moment)
+
+
+class Messy(Good):
+    """Leaves something behind: what ``mess`` does."""
+
+    mess: Callable[[], object]
+
+    @hookimpl
+    def on_train_start(self) -> None:
+        """Make it."""
+        type(self).mess()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 from typing import Any
 
 import pytest
@@ -218,6 +219,51 @@ def test_a_config_class_that_cannot_be_typed_blames_its_plugin() -> None:
     for schema in (Odd, int):
         with pytest.raises(UserError, match="plugin 'sink': its Config"):
             build(Layers(), {"sink": schema})
+
+
+@pytest.mark.parametrize(
+    ("kind", "default", "words"),
+    [
+        ("Foo", None, "its field 'what': name 'Foo' is not defined: write types that its module has"),
+        (object, None, "its field 'what': Unexpected type annotation: object"),
+        (int, "x", "its field 'what': Value 'x' of type 'str' could not be converted to Integer"),
+    ],
+)
+def test_a_field_that_cannot_be_typed_is_named(kind: Any, default: Any, words: str) -> None:
+    odd = make_dataclass("Odd", [("fine", int, 0), ("what", kind, default)])
+    with pytest.raises(UserError) as caught:
+        build(Layers(), {"sink": odd})
+    assert str(caught.value) == f"plugin 'sink': its Config cannot be used: {words}"
+
+
+def refused_by(look: Callable[[Any], None], **settings: Any) -> str:
+    @dataclass
+    class Careful:
+        size: int = 0
+        weight: float = math.nan
+
+        def __post_init__(self) -> None:
+            look(self)
+
+    try:
+        assert build(stack({"plugins": {"sink": settings or True}}), {"sink": Careful}).plugins.sink.size == 3
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def test_post_init_of_a_config_looks_at_the_settings_and_may_refuse_them() -> None:
+    def positive(config: Any) -> None:
+        if config.size < 1:
+            raise ValueError("size must be at least 1")
+
+    def grow(config: Any) -> None:
+        config.size += 1
+
+    assert refused_by(positive) == "plugin 'sink': size must be at least 1"
+    assert refused_by(positive, size=3) == ""
+    assert "changes settings: do that in on_configure" in refused_by(grow, size=3)
+    assert "its Config fails: AttributeError" in refused_by(lambda config: config.sise, size=3)
 
 
 def test_settings_may_refer_to_other_settings_and_are_resolved_at_once() -> None:

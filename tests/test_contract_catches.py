@@ -211,8 +211,8 @@ OWN, OTHERS, RUN = (
     ("kind", "test", "words"),
     [
         (Forgiving, OWN, "on_step_end swallows an error: catch only what it can mend"),
-        (Leaving, OWN, "an error in on_step_end comes out as SystemExit(3)"),
-        (Sheltering, OTHERS, "another's error in make_stepper is lost"),
+        (Leaving, OWN, "an error in on_step_end ends as SystemExit(3)"),
+        (Sheltering, OTHERS, "another's error in make_stepper comes out as TrainingError('the stepper ended"),
         (
             Rewording,
             OTHERS,
@@ -225,8 +225,29 @@ def test_errors_that_are_hidden_or_multiplied_are_met(kind: type[Plugin], test: 
     assert words in complaint(kind, test)
 
 
+def test_a_hook_that_is_a_coroutine_is_met() -> None:
+    class Later(Good):
+        """Would never run."""
+
+        @hookimpl
+        async def on_log(self, record: Any) -> None:
+            """Wait."""
+
+    assert "async" in complaint(Later, "it_builds_from_its_defaults")
+
+
+def test_where_nothing_can_be_built_one_test_tells_why_and_the_others_where_to_look() -> None:
+    tests = [name.removeprefix("test_") for name in dir(PluginContract) if name.startswith("test_")]
+    said = {test: complaint(Needy, test) for test in tests}
+    assert "must be set" in said.pop("it_builds_from_its_defaults")
+    short = "bad does not build from its defaults: see test_it_builds_from_its_defaults"
+    assert {text for text in said.values() if text} == {short}
+    assert len([text for text in said.values() if text]) >= 12
+
+
 def test_no_test_of_the_contract_is_left_unproven() -> None:
-    source = Path(__file__).read_text(encoding="utf-8")
+    proofs = (Path(__file__), Path(__file__).with_name("test_contract_leaves.py"))
+    source = "".join(path.read_text(encoding="utf-8") for path in proofs)
     promised = [name.removeprefix("test_") for name in dir(PluginContract) if name.startswith("test_")]
-    assert len(promised) == 16
+    assert len(promised) == 17
     assert not [name for name in promised if f'"{name}"' not in source]

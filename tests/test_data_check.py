@@ -182,6 +182,8 @@ def test_a_format_in_a_file_is_checked_and_a_stream_may_fail_in_any_way(check: C
     code, report, _ = check(folder, "--plugins", "./named.py")
     assert (code, report["format"], report["samples"]["usable"]) == (1, "named", 2)
     assert report["broken"] == [{"id": "bad", "reason": "a bad one", "where": str(folder / "bad.jpg")}]
+    Path("csv.py").write_text(STREAM)  # what is typed as a file wins over the installed plugin of that name
+    assert check(folder, "--plugins", "./csv.py")[1]["samples"]["usable"] == 2
     (folder / "stop.jpg").write_bytes(b"")
     assert "1 of 4 samples are missing" in check(folder, "--plugins", "./named.py")[1]["broken"][1]["reason"]
     (folder / "fail.jpg").write_bytes(b"")

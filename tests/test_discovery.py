@@ -16,6 +16,16 @@ from mindloom.discovery import Found, discover, find, load_file
 ROOT = Path(__file__).parents[1]
 
 
+MUTABLE = """from dataclasses import dataclass
+from mindloom import Plugin
+class Mine(Plugin):
+    @dataclass
+    class Config:
+        many: list = []
+"""
+PROPERTY = "from mindloom import Plugin\nclass Mine(Plugin):\n    @property\n    def name(self): return 'x'\n"
+
+
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the import path with one installed plugin distribution; the checkout is empty."""
@@ -73,7 +83,11 @@ def test_discovery_imports_no_plugin(site: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "source", "words"),
     [
-        ("needy", "import no_such_package.part\n", "needs the package 'no_such_package': pip install no_such_package"),
+        (
+            "needy",
+            "import no_such_package.part\n",
+            "needs the package 'no_such_package': pip install no_such_package, if",
+        ),
         ("wrongname", "from mindloom import nothing_there\n", "cannot be imported: ImportError"),
         ("garbled", "def broken(:\n", "cannot be imported: SyntaxError"),
         ("failing", "1 / 0\n", "cannot be imported: ZeroDivisionError"),
@@ -105,9 +119,21 @@ def test_an_unknown_name_suggests_the_nearest(site: Path) -> None:
         ("from mindloom import Plugin\nclass A(Plugin): pass\nclass B(Plugin): pass\n", "not 2"),
         ("def broken(:\n", "cannot be imported: SyntaxError"),
         ("import no_such_package\n", "cannot be imported: ModuleNotFoundError"),
+        ("import no_such_package\n", "pip install no_such_package, if that is the package's name"),
+        ("import beside\n", "a plugin file cannot import its neighbours: make a distribution with: mindloom plugins"),
+        ("from folder import a\n", "a plugin file cannot import its neighbours"),
+        ("import written\n", "pip install written"),
+        (MUTABLE, "use default_factory (mine.py, line 4)"),
+        (PROPERTY, "the core sets its name when it is enabled: call what Mine defines as name something else"),
     ],
 )
-def test_a_plugin_file_must_load_and_hold_exactly_one_plugin(tmp_path: Path, source: str, words: str) -> None:
+def test_a_plugin_file_must_load_and_hold_exactly_one_plugin(
+    tmp_path: Path, source: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("beside.py", "folder/a.py", "written/log.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
     path = tmp_path / "mine.py"
     path.write_text(source)
     with pytest.raises(UserError) as caught:
@@ -120,6 +146,13 @@ def test_a_plugin_file_may_import_other_plugins_classes(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("from mindloom.testing import Recorder\nclass Mine(Recorder): pass\n")
     assert load_file(path)[0] == "mine"
+
+
+@pytest.mark.parametrize("name", ["my.logger.py", "core.py"])
+def test_a_plugin_file_whose_name_will_not_do_is_refused_unread(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("raise SystemExit")
+    with pytest.raises(UserError, match=f"plugin file .*{name}.*: rename it"):
+        load_file(tmp_path / name)
 
 
 def test_a_missing_plugin_file_is_refused(tmp_path: Path) -> None:

@@ -213,12 +213,14 @@ def test_a_stepper_may_take_several_steps_in_a_dispatch(tmp_path: Path) -> None:
     assert paired.plugins["recorder"].run.step == 6  # type: ignore[attr-defined]
 
 
-def test_a_stepper_that_ends_early_still_ends_in_order(tmp_path: Path) -> None:
+def test_a_stepper_that_ends_early_is_an_error_and_what_it_did_is_kept(tmp_path: Path) -> None:
     class Short(Plugin):
         @hookimpl(wrapper=True)
         def make_stepper(self) -> Generator[None, Any, Any]:
             results = yield
             return iter([next(results)])
 
-    fitted = fit(tmp_path, [Short, Shelf], steps=6)
-    assert [path.name for path in Shelf.kept if path.parent == fitted.path] == ["step-00000001"]
+    with pytest.raises(TrainingError, match="the stepper ended at step 1 of 6: let it yield") as caught:
+        fit(tmp_path, [Short, Shelf], steps=6)
+    assert "perhaps in what plugin 'short' returned from make_stepper" in caught.value.__notes__
+    assert [path.name for path in Shelf.kept if path.parent == tmp_path / "run"] == ["step-00000001"]

@@ -57,7 +57,9 @@ def hook(line: str, body: str, mark: str = "@hookimpl") -> str:
     (hook("on_log(self, record)", "pass", mark="\n"),
      "plugin 'bad' defines on_log without @hookimpl, so it would never be called: write @hookimpl above it"),
     (hook("on_step_end(self)", "yield"),
-     "plugin 'bad': on_step_end has a yield, so nothing in it would ever run: return instead, or write "
+     "plugin 'bad': on_step_end has a yield, so nothing in it would ever run: return instead"),
+    (hook("make_step(self)", "yield"),
+     "plugin 'bad': make_step has a yield, so nothing in it would ever run: return instead, or write "
      "@hookimpl(wrapper=True) to wrap the others"),
     (hook("make_step(self)", "return 1", "@hookimpl(wrapper=True)"),
      "plugin 'bad' wraps make_step without a yield: write answer = yield, then return answer, or a plain @hookimpl"),
@@ -87,15 +89,18 @@ def test_an_unknown_setting_and_one_that_nobody_set_name_the_plugin(bad: Bad) ->
     assert (code, line) == (2, "plugins.bad.place has no default and must be set: add plugins.bad.place=VALUE")
 
 
+REMEDY = "pip install no_such, if that is the package's name"
+
+
 def test_a_missing_dependency_is_named_with_what_installs_it_when_imported_and_when_used(bad: Bad) -> None:
     code, line = bad("import no_such.part")
     reason = "ModuleNotFoundError: No module named 'no_such'"
     assert (code, line) == (
-        2, f"plugin file bad.py cannot be imported: {reason} (bad.py, line 5): pip install no_such"
+        2, f"plugin file bad.py cannot be imported: {reason} (bad.py, line 5): {REMEDY}"
     )  # fmt: skip
     code, line = bad(hook("on_train_start(self)", "import no_such.part"))
     assert code == 1
-    where = "(bad.py, line 7) (pip install no_such)"
+    where = f"(bad.py, line 7) ({REMEDY})"
     assert line == f"plugin 'bad' failed in on_train_start: {reason} {where} {WITHOUT}"
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mindloom import cli, discovery
+from mindloom import blame, cli, discovery
 
 Run = Callable[..., tuple[int, str, str]]
-ROOT = Path(__file__).parents[1]
+ROOT, WANTED = Path(__file__).parents[1], "no_such_package"
 
 PETS = '''
 from dataclasses import dataclass, field
@@ -226,7 +226,7 @@ def test_show_tells_everything_as_json(plugins: Run) -> None:
         "skipped": [
             {
                 "name": "deaf",
-                "reason": "plugin 'deaf' (checkout) needs the package 'no_such_package': pip install no_such_package",
+                "reason": f"plugin 'deaf' (checkout) needs the package {WANTED!r}: {blame.remedy(WANTED, '')}",
             }
         ],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,10 @@ def test_it_says_what_to_do_next(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ("größe", "cannot be a plugin's name"),
         ("pictures", r"there is a plugin 'pictures' already \(see: mindloom plugins list\)"),
         ("json", "'json' means something to Python already: choose another name"),
+        ("import", "'import' means something to Python already"),
+        ("match", "'match' means something to Python already"),
+        ("none", "'none' means something to Python already"),
+        ("plugin", "'plugin' means something to mindloom already"),
         ("data", "'data' means something to mindloom already"),
         ("recorder", "'recorder' means something to mindloom already"),
     ],
@@ -81,6 +86,18 @@ def test_a_refusal_is_one_line_and_makes_nothing(tmp_path: Path, capsys: pytest.
     printed = capsys.readouterr()
     assert printed.err.startswith("mindloom: error: there is a plugin 'toy' already")
     assert (printed.err.count("\n"), printed.out, list(tmp_path.iterdir())) == (1, "", [])
+
+
+@pytest.mark.parametrize("out", ["$(x)", "$name", "100%"])
+def test_an_odd_folder_is_made_and_quoted(out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plugins", "new", "pets", "--kind", "blank", "--out", out]) == 0
+    assert f"cd {shlex.quote(out)}" in capsys.readouterr().out
+    assert (tmp_path / out / "setup.cfg").is_file()
+
+
+def test_a_home_that_nobody_has_is_refused_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plugins", "new", "pets", "--kind", "blank", "--out", "~nosuchuser/x"]) == 2
+    assert capsys.readouterr().err.startswith("mindloom: error: --out ~nosuchuser/x: Could not determine home")
 
 
 def test_a_folder_with_something_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:

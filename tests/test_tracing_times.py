@@ -94,21 +94,21 @@ def test_only_the_main_process_speaks(registry: TracedRegistry, caplog: pytest.L
 def test_a_wrapper_that_passes_an_error_on_is_not_said_to_raise_it(caplog: pytest.LogCaptureFixture) -> None:
     class Fails(Plugin):
         @hookimpl
-        def on_step_end(self) -> None:
+        def make_schedule(self) -> None:
             raise KeyError("lost")
 
     class Passes(Plugin):
         @hookimpl(wrapper=True)
-        def on_step_end(self) -> Generator[None, Any, Any]:
+        def make_schedule(self) -> Generator[None, Any, Any]:
             return (yield)
 
     registry = TracedRegistry({"passes": Passes(), "fails": Fails()}, Defaults())
     run = SimpleNamespace(step=1, world=World())
-    with caplog.at_level(logging.INFO), pytest.raises(TrainingError, match="'fails' failed in on_step_end"):
-        registry.call("on_step_end", run=run, result=None)
+    with caplog.at_level(logging.INFO), pytest.raises(TrainingError, match="'fails' failed in make_schedule"):
+        registry.call("make_schedule", run=run)
     assert [message.rsplit(" ", 2)[0] for message in caplog.messages] == [
-        "trace step 1 on_step_end fails -> raised KeyError",
-        "trace step 1 on_step_end passes (wraps) -> passed on KeyError",
+        "trace step 1 make_schedule fails -> raised KeyError",
+        "trace step 1 make_schedule passes (wraps) -> passed on KeyError",
     ]
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mindloom_sdxl.testing import micro
 
 sys.path.insert(0, str(Path(__file__).parent))
 import cached_training as runs
@@ -29,6 +31,12 @@ KARRAS: dict[str, Any] = {
     "latents_mean": [-1.6574, 1.886, -1.383, 2.5155],
     "latents_std": [8.4927, 5.9022, 6.5498, 5.2299],
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _micro() -> Iterator[None]:
+    with micro():
+        yield
 
 
 @pytest.fixture(scope="module")

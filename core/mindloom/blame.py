@@ -20,8 +20,17 @@ from .plugin import Plugin
 
 COMPILED_AT = re.compile(r"In file (.+?):(\d+)")
 """How MindSpore's compiler writes the places of an error."""
+FILE = "mindloom_file_"
+"""How the module of a plugin that is a single file begins."""
 NEEDED = ("make_task", "add_formats")
 """A run hardly goes on without the plugin that implements one of these."""
+
+
+RUNNING = (
+    "on_resume", "on_train_start", "on_step_start", "on_step_end", "add_metrics", "on_log", "on_checkpoint",
+    "on_train_end",
+)  # fmt: skip
+"""Hooks that run when settings are long accepted: who refuses something there is not plain from its message."""
 
 
 class PluginError(TrainingError):
@@ -34,6 +43,8 @@ class PluginError(TrainingError):
 
 def summary(error: BaseException) -> str:
     """One line: the kind of error, its message without MindSpore's appendices, and where the compiler met it."""
+    if not isinstance(error, Exception):
+        return f"it raised {_shorten(' '.join(repr(error).split()))}"
     places = compiled_at(error)
     parts = (" ".join(part.split()) for part in re.split(r"\n-{9,}", str(error)))
     reason = next((part for part in parts if part and not part.startswith("- ")), "no message")
@@ -63,10 +74,12 @@ def blamed(error: BaseException, name: str, kind: type[Plugin] | None, where: st
     """
     failed = PluginError(name, where, error)
     failed.__cause__ = error
+    if isinstance(error, SystemExit) and where.startswith(("on_", "the ")) and where != "on_configure":
+        failed.add_note("to end a run in order: run.stop(reason)")
     if line := line or ("" if compiled_at(error) else last_line(error, kind)):
         failed.add_note(line)
     if missing := missing_package(error, kind.__module__ if kind else ""):
-        failed.add_note(f"pip install {missing}")
+        failed.add_note(remedy(missing, kind.__module__ if kind else ""))
     if kind and not any(getattr(kind, hook, None) for hook in NEEDED):
         failed.add_note(f"without it: --plugins no:{name}")
     return failed
@@ -97,6 +110,15 @@ def missing_package(error: BaseException, module: str) -> str:
         return ""
     package = error.name.partition(".")[0]
     return "" if package in (module.partition(".")[0], "mindloom") else package
+
+
+def remedy(missing: str, module: str) -> str:
+    """What to do about a package that a plugin's module cannot import; the module may be a single file."""
+    file = getattr(sys.modules.get(module), "__file__", None) if module.startswith(FILE) else None
+    beside = Path(file).resolve().parent / missing if file else None
+    if beside and (any(beside.glob("*.py")) or beside.with_name(f"{missing}.py").is_file()):
+        return "a plugin file cannot import its neighbours: make a distribution with: mindloom plugins new"
+    return f"pip install {missing}, if that is the package's name"
 
 
 def place(plugin: Plugin) -> str:
@@ -157,9 +179,16 @@ def blaming(plugins: Mapping[str, Plugin], where: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, TrainingError):
+    except UserError as error:
+        if error.setting or not (where in RUNNING or not str(error)):
+            raise
+        found = culprit(error, plugins)
+        if found and repr(found[0]) not in str(error) and not hasattr(error, "__notes__"):
+            error.add_note(f"plugin {found[0]!r}, {where or found[1]}")
         raise
-    except Exception as error:
+    except (TrainingError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a sys.exit() in a plugin must not pass for success
         found = culprit(error, plugins)
         if found is None:
             raise

@@ -6,13 +6,14 @@ stepper. What is cheap to refuse (checkpoint to resume from, data) comes before 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import UserError
+from .makers import answered, makers, wrong_rate
 from .run import Run
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def alter_model(run: Run) -> Precision:
 
     task = run.task
     asked = run.plugins.collect("edit_model", run=run, model=task.model)
-    replaced = edits.apply([task.model, task.loss, *task.cells], [(o, e) for o, many in asked for e in many], run.log)
+    claimed = [(owner, edits.watched(run.plugins, owner, edit)) for owner, many in asked for edit in many]
+    replaced = edits.apply([task.model, task.loss, *task.cells], claimed, run.log)
     name_parameters(task.model)
     wanted = run.plugins.call("make_precision", run=run)
     wanted = replace(wanted, keep_float32=(*task.keep_float32, *wanted.keep_float32))
@@ -113,7 +115,7 @@ def make_step(run: Run, precision: Precision) -> nn.Cell:
     params = run.task.model.trainable_params()
     if not params:
         raise UserError("nothing to train: every parameter of the model is frozen")
-    run.schedule = call("make_schedule", run=run)
+    run.schedule = _schedule(run)
     parts = StepParts(
         loss=run.task.loss,
         params=params,
@@ -127,6 +129,13 @@ def make_step(run: Run, precision: Precision) -> nn.Cell:
     step.set_train()
     step_state(step, run.task.model, run.averages)  # what could not be saved is refused before it is trained
     return step
+
+
+def _schedule(run: Run) -> Callable[[int], float]:
+    """Ask for the schedule; a plugin's is watched: its errors come long after it was returned."""
+    rate: Callable[[int], float] = run.plugins.call("make_schedule", run=run)
+    who = makers(run.plugins, "make_schedule")
+    return answered(run.plugins, "make_schedule", who, rate, wrong_rate) if who else rate
 
 
 def _resume(run: Run, step: nn.Cell, path: Path) -> None:

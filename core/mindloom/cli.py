@@ -19,6 +19,7 @@ from .errors import TrainingError, UserError, unknown
 from .flags import add_flags, apply_flags
 from .folders import saved_config
 from .layers import Layers
+from .makers import PERHAPS
 from .parsing import read_yaml
 
 EXAMPLES = """examples:
@@ -105,7 +106,10 @@ def locating(layers: Layers) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(located(error, layers)) from error
+        moved = UserError(located(error, layers))
+        for note in getattr(error, "__notes__", ()):
+            moved.add_note(note)
+        raise moved from error
 
 
 def located(error: Exception, layers: Layers) -> str:
@@ -213,12 +217,13 @@ def guarded(work: Callable[[], int], debug: bool | None = None) -> int:
         notes = getattr(error, "__notes__", [])
         if debug or not notes:
             traceback.print_exc()
-        return complain(summary(error), [*notes, "in no plugin's code"], 1)
+        nobody = [] if any(note.startswith(PERHAPS) for note in notes) else ["in no plugin's code"]
+        return complain(summary(error), [*notes, *nobody], 1)
 
 
 def complain(message: str, notes: Sequence[str], code: int) -> int:
     """Write an error to stderr."""
-    print(f"mindloom: error: {message}", *(f"({note})" for note in notes), file=sys.stderr)
+    print(f"mindloom: error: {message or 'no message'}", *(f"({note})" for note in notes), file=sys.stderr)
     return code
 
 

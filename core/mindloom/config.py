@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from .blame import summary
 from .errors import UserError, unknown
 from .layers import Layers
 from .parsing import flatten
@@ -24,7 +25,8 @@ def build(layers: Layers, sections: Mapping[str, type]) -> DictConfig:
         sections: enabled plugin -> its ``Config`` dataclass.
 
     Raises:
-        UserError: an unknown key, a value of the wrong type, or a setting for a plugin that is off.
+        UserError: an unknown key, a value of the wrong type, a setting for a plugin that is off, or settings that the
+            ``__post_init__`` of their ``Config`` refuses.
     """
     values = dict(layers.values)
     given = dict(values.pop("plugins", {}))
@@ -33,7 +35,10 @@ def build(layers: Layers, sections: Mapping[str, type]) -> DictConfig:
         cfg.plugins[name] = _typed(section_of(name, schema), given.pop(name, {}), f"plugins.{name}.")
     for name, section in given.items():
         _refuse_off(name, section, layers)
-    return _resolved(cfg)
+    cfg = _resolved(cfg)
+    for name in sections:
+        _checked(name, cfg.plugins[name])
+    return cfg
 
 
 def section_of(name: str, schema: type) -> DictConfig:
@@ -47,7 +52,37 @@ def section_of(name: str, schema: type) -> DictConfig:
     try:
         return OmegaConf.structured(schema)
     except OmegaConfBaseException as error:
-        raise UserError(f"plugin {name!r}: its Config cannot be used: {_first_line(error)}") from error
+        field = f": its field {error.full_key!r}" if error.full_key else ""
+        raise UserError(f"plugin {name!r}: its Config cannot be used{field}: {_first_line(error)}") from error
+    except (NameError, SyntaxError, TypeError) as error:  # a type in quotes that nobody can look up
+        missing = str(error).partition("'")[2].partition("'")[0]  # OmegaConf makes the error again, without its name
+        written = [each.name for each in fields(schema) if missing and missing in str(each.type)]
+        named = f": its field {written[0]!r}" if written else ""
+        raise UserError(
+            f"plugin {name!r}: its Config cannot be used{named}: {_first_line(error)}: write types that its module has"
+        ) from error
+
+
+def _checked(name: str, section: DictConfig) -> None:
+    """Let ``__post_init__`` look at the settings. It cannot set any: ``cfg`` is what is logged and saved."""
+    if not _looks(section):
+        return
+    try:
+        looked = OmegaConf.structured(OmegaConf.to_object(section))
+    except UserError:
+        raise
+    except ValueError as error:
+        reason = _first_line(error) if str(error) else "its __post_init__ refuses the settings"
+        raise UserError(f"plugin {name!r}: {reason}", setting=f"plugins.{name}") from error
+    except Exception as error:
+        raise UserError(f"plugin {name!r}: the __post_init__ of its Config fails: {summary(error)}") from error
+    if OmegaConf.to_yaml(looked) != OmegaConf.to_yaml(section):
+        raise UserError(f"plugin {name!r}: the __post_init__ of its Config changes settings: do that in on_configure")
+
+
+def _looks(section: DictConfig) -> bool:
+    inner = [section[key] for key in section if is_dataclass(OmegaConf.get_type(section, str(key)))]
+    return hasattr(_schema(section), "__post_init__") or any(_looks(each) for each in inner if each is not None)
 
 
 def _resolved(cfg: DictConfig) -> DictConfig:

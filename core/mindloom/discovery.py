@@ -15,6 +15,7 @@ Installed distributions declare these in their metadata; in a bare checkout the 
 from __future__ import annotations
 
 import configparser
+import dataclasses
 import importlib
 import importlib.util
 import inspect
@@ -89,6 +90,7 @@ class Found:
         if not (inspect.isclass(found) and issubclass(found, Plugin)):
             raise UserError(f"plugin {self.name!r} ({self.where}): {self.target} is not a mindloom.Plugin class")
         api.check_version(self.name, self.origin, found.api)
+        _check_name(self.name, found)
         return found
 
     def function(self, target: str) -> Callable[..., Any]:
@@ -109,9 +111,11 @@ class Found:
         module_name, _, attribute = target.partition(":")
         try:
             return getattr(importlib.import_module(module_name), attribute, None)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a sys.exit() there must not pass for success
             missing = blame.missing_package(error, module_name)
-            needs = f"needs the package {missing!r}: pip install {missing}"
+            needs = f"needs the package {missing!r}: {blame.remedy(missing, module_name)}"
             raise UserError(f"plugin {self.name!r} ({self.where}) {needs if missing else _failed(error)}") from error
 
 
@@ -225,6 +229,10 @@ def load_file(path: Path) -> tuple[str, type[Plugin]]:
     """
     if not path.is_file():
         raise UserError(f"plugin file {path} does not exist")
+    if "." in path.stem:
+        raise UserError(f"plugin file {path} has a dot in its name, which settings cannot say: rename it")
+    if path.stem == "core":
+        raise UserError(f"plugin file {path}: {path.stem!r} is what the core itself is called: rename it")
     for written in api.written(path):
         api.check_version(path.stem, str(path), written)
     module = _import_file(path)
@@ -233,27 +241,39 @@ def load_file(path: Path) -> tuple[str, type[Plugin]]:
     if len(own) != 1:
         raise UserError(f"plugin file {path} must hold exactly one subclass of mindloom.Plugin, not {len(own)}")
     api.check_version(path.stem, str(path), own[0].api)
+    _check_name(path.stem, own[0])
     return path.stem, own[0]
 
 
+def _check_name(name: str, found: type[Plugin]) -> None:
+    if not isinstance(inspect.getattr_static(found, "name"), str):
+        raise UserError(
+            f"plugin {name!r}: the core sets its name when it is enabled: call what {found.__name__} "
+            "defines as name something else"
+        )
+
+
 def _import_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"mindloom_file_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"{blame.FILE}{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a sys.exit() there must not pass for success
         missing = blame.missing_package(error, spec.name)
-        remedy = f": pip install {missing}" if missing else ""
+        remedy = f": {blame.remedy(missing, spec.name)}" if missing else ""
         raise UserError(f"plugin file {path} {_failed(error)}{remedy}") from error
     return module
 
 
-def _failed(error: Exception) -> str:
+def _failed(error: BaseException) -> str:
     """Say why something cannot be imported, and in which line: of what was imported, not of the machinery for it."""
     frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    written = [place for place in frames[1:] if not place[0].startswith("<frozen")]  # the first one is the core's
+    # The first one is the core's; one in dataclasses is about a class that is written elsewhere.
+    written = [place for place in frames[1:] if not place[0].startswith(("<frozen", dataclasses.__file__))]
     line = "" if isinstance(error, SyntaxError) or not written else f" ({blame.at(*written[-1])})"
     return f"cannot be imported: {blame.summary(error)}{line}"

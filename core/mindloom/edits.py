@@ -5,10 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from mindspore import nn
 
 from .errors import UserError
+from .makers import answered
+from .results import describe
+
+if TYPE_CHECKING:
+    from .registry import Registry
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,17 @@ class CellEdit:
     match: Callable[[str, nn.Cell], bool]
     build: Callable[[str, nn.Cell], nn.Cell | None]
     why: str
+
+
+def watched(registry: Registry, owner: str, edit: CellEdit) -> CellEdit:
+    """The edit, with its owner blamed for what its functions raise or return wrongly."""
+
+    def misbuilt(cell: object) -> str:
+        right = cell is None or isinstance(cell, nn.Cell)
+        return "" if right else f"the build of its CellEdit must return an nn.Cell or None, not {describe(cell)}"
+
+    watch = partial(answered, registry, "edit_model", [owner])
+    return CellEdit(watch(edit.match, lambda _: ""), watch(edit.build, misbuilt), edit.why)
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ class Folder:
                 path.mkdir(exist_ok=True)
                 self.made.append(path)
             self.note(self.path / LOG_FILE)
-            self.handler = logging.FileHandler(self.path / LOG_FILE, encoding="utf-8")
+            self.handler = logging.FileHandler(self.path / LOG_FILE, encoding="utf-8", errors="backslashreplace")
         assert self.handler.stream is not None
         if not lock(self.handler.stream):
             self.made.clear()  # the other's, even if both came at once
@@ -133,8 +133,9 @@ class Folder:
         """Write the traceback, each process into a file of its own, and say where."""
         if self.path.is_dir():
             file = self.path / ("error.txt" if world.size == 1 else f"error-rank-{world.rank}.txt")
-            with suppress(OSError):  # a full disk must not hide the error itself
-                file.write_text("".join(traceback.format_exception(error)))
+            with suppress(Exception):  # neither a full disk nor an odd message may hide the error itself
+                lines = traceback.format_exception(error)
+                file.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
                 error.add_note(f"traceback: {file}")
 
     def close(self, refused: bool = False) -> None:

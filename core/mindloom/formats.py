@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from .results import describe
+
 if TYPE_CHECKING:
     from .world import World
 
@@ -16,6 +18,9 @@ RawSample = Mapping[str, Any]
 Ids are unique in a data set. ``"where"`` may say where the sample lies (a file; a shard and its member), for people who
 look for a broken one.
 """
+
+
+LIKE = '{"image": bytes, "caption": str, "id": str}'
 
 
 class SampleError(ValueError):
@@ -30,6 +35,25 @@ class SampleError(ValueError):
     def __init__(self, reason: str, id: str = "", where: str = "") -> None:
         super().__init__(reason)
         self.id, self.where = id, where
+
+
+class WrongSampleError(TypeError):
+    """What a format delivered is no sample at all: a mistake in its code, and not in the data."""
+
+
+def checked(sample: Any, place: int) -> RawSample:
+    """The sample, if it is one.
+
+    Raises:
+        WrongSampleError: it is no mapping, or its picture is no bytes.
+    """
+    if not isinstance(sample, Mapping):
+        raise WrongSampleError(f"sample {place} must be a dict {LIKE}, not {describe(sample)}")
+    if not isinstance(sample.get("image", b""), bytes | bytearray | memoryview):
+        raise WrongSampleError(
+            f"the image of sample {place} must be the bytes of a picture's file, not {describe(sample['image'])}"
+        )
+    return sample
 
 
 class Source(Protocol):

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .blame import blaming
-from .errors import UserError
+from .errors import TrainingError, UserError
+from .makers import answering, makers, suspecting, suspects
+from .results import lacking
 from .snapshots import capture
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from .records import Record
     from .run import Run
     from .step import StepResult
+
+
+ENDED: Any = object()
 
 
 def train(run: Run, built: Built) -> None:
@@ -45,7 +50,7 @@ def train(run: Run, built: Built) -> None:
 
 
 def _keep(run: Run, built: Built) -> None:
-    """Save the steps done before the data turned out to be unusable: they are sound.
+    """Save the steps done before the data turned out to be unusable or at an end: they are sound.
 
     Not so after another failure, which may have come in the midst of a step; and several processes may fail apart.
     """
@@ -54,7 +59,11 @@ def _keep(run: Run, built: Built) -> None:
 
 
 def dispatch_all(run: Run, built: Built, listen: Callable[[], None]) -> None:
-    """Loop over the dispatches until the run is finished, or a plugin's dataset or stepper ends early."""
+    """Loop over the dispatches until the run is finished.
+
+    Raises:
+        TrainingError: a plugin's stepper or dataset ends early, without ``run.stop``.
+    """
     log_interval = run.cfg.log_interval
     for result in dispatches(run, built.stepper):
         listen()
@@ -71,16 +80,33 @@ def dispatch_all(run: Run, built: Built, listen: Callable[[], None]) -> None:
             return
         if run.wanted_by:
             save(run, built)
+    if not run.stop_wish:
+        _keep(run, built)
+        raise _ended_early(run)
+
+
+def _ended_early(run: Run) -> TrainingError:
+    hook = "make_stepper" if makers(run.plugins, "make_stepper") else "make_dataset"
+    error = TrainingError(
+        f"the stepper ended at step {run.step} of {run.last_step}: let it yield a StepResult for every dispatch, "
+        "or end the run with run.stop(reason)"
+    )
+    if note := suspects(run.plugins, [hook]):
+        error.add_note(note)
+    return error
 
 
 def dispatches(run: Run, stepper: Iterator[StepResult]) -> Iterator[StepResult]:
     """Announce each dispatch before it begins, and blame the plugin whose generator or cell fails in it."""
     while True:
         run.plugins.call("on_step_start", run=run)
-        with blaming(run.plugins.plugins, "the training step"):
-            result = next(stepper, None)
-        if result is None:
+        with blaming(run.plugins.plugins, "the training step"), suspecting(run.plugins):
+            result = next(stepper, ENDED)
+        if result is ENDED:
             return
+        with answering(run.plugins, "make_stepper", makers(run.plugins, "make_stepper")):
+            if wrong := lacking(result, ("n", "lr", "outputs")):
+                raise TypeError(f"it must yield StepResult, not {wrong}")
         yield result
 
 

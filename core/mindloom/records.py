@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from .results import describe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +31,29 @@ class Record(dict[str, float]):
 
     def __bool__(self) -> bool:
         return bool(len(self) or self.images or self.texts)
+
+
+def check_published(values: Mapping[str, Any], images: Mapping[str, Any], texts: Mapping[str, Any]) -> None:
+    """Refuse what loggers could not write, while the one who publishes it is there to blame.
+
+    Raises:
+        TypeError: a value is no number, a picture no uint8 array ``[height, width, 3]``, or a text no string.
+    """
+    for given in (values, images, texts):
+        if not isinstance(given, Mapping):
+            raise TypeError(f"run.publish takes dicts of names, not {describe(given)}")
+    for name, value in values.items():
+        number = hasattr(value, "__float__") and getattr(value, "size", 1) == 1
+        if not number:
+            raise TypeError(f"run.publish: the value {name!r} must be a number, not {describe(value)}")
+    for name, image in images.items():
+        shape, dtype = tuple(getattr(image, "shape", ())), getattr(image, "dtype", None)
+        if str(dtype) != "uint8" or len(shape) != 3 or shape[-1] != 3:
+            what = f"{describe(image)} of {dtype} {list(shape)}" if dtype is not None else describe(image)
+            raise TypeError(f"run.publish: the image {name!r} must be a uint8 array [height, width, 3], not {what}")
+    for name, text in texts.items():
+        if not isinstance(text, str):
+            raise TypeError(f"run.publish: the text {name!r} must be a string, not {describe(text)}")
 
 
 @dataclass

@@ -38,13 +38,16 @@ def wishes(plugins: Mapping[str, Plugin]) -> dict[str, set[str]]:
     """Name -> those that shall come before it, by its own wish or by theirs.
 
     Raises:
-        UserError: a wish is no tuple.
+        UserError: a wish is no tuple of names.
     """
     earlier: dict[str, set[str]] = {name: set() for name in plugins}
     for name, plugin in plugins.items():
         for wish in ("before", "after"):
-            if isinstance(getattr(plugin, wish), str):
-                raise UserError(f"plugin {name!r}: {wish} must be a tuple: write {wish} = ({getattr(plugin, wish)!r},)")
+            said = getattr(plugin, wish)
+            if isinstance(said, str):
+                raise UserError(f"plugin {name!r}: {wish} must be a tuple: write {wish} = ({said!r},)")
+            if not (isinstance(said, tuple | list | set | frozenset) and all(isinstance(other, str) for other in said)):
+                raise UserError(f"plugin {name!r}: {wish} must be a tuple of plugins' names: write {wish} = ('name',)")
         for other in plugin.before:
             if other in earlier:
                 earlier[other].add(name)
@@ -188,10 +191,18 @@ class Registry:
         Raises:
             UserError: two plugins offer the same name.
         """
+        return {name: value for name, (_, value) in self.offers(hook, what).items()}
+
+    def offers(self, hook: str, what: str) -> dict[str, tuple[str, Any]]:
+        """Collect dicts into one: name -> (the plugin that offers it, what it offers).
+
+        Raises:
+            UserError: two plugins offer the same name.
+        """
         answers = self.collect(hook)
         for clash in clashes(answers, what):
             raise UserError(clash)
-        return {name: value for _, offers in answers for name, value in offers.items()}
+        return {name: (owner, value) for owner, offers in answers for name, value in offers.items()}
 
     def tell(self, hook: str, log: logging.Logger, **arguments: Any) -> None:
         """Call a hook on every plugin although some may fail in it, because the run already fails."""
@@ -199,7 +210,9 @@ class Registry:
             others = [other for other in self.plugins.values() if other is not plugin]
             try:
                 self.manager.subset_hook_caller(hook, others)(**arguments)
-            except Exception as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 log.error("plugin %r failed in %s: %s: %s", name, hook, type(error).__name__, error)
 
     def close(self, log: logging.Logger) -> list[Exception]:
@@ -213,7 +226,9 @@ def close(plugins: dict[str, Plugin], log: logging.Logger) -> list[Exception]:
     for name, plugin in reversed(plugins.items()):
         try:
             plugin.close()
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             errors.append(blamed(error, name, type(plugin), "close"))
             log.error("%s", errors[-1])
     return errors

@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 ALSO = {"make_step": ("outputs",)}
 """Attributes that an answer needs and its type does not promise."""
 
+CONSTRUCTS = {
+    "make_optimizer": ("lr", "gradients"),
+    "make_reducer": ("gradients",),
+    "add_grad_ops": ("gradients",),
+}
+"""How the step calls the cells that a hook returned."""
+
 
 def check(registry: Registry) -> None:
     """Check every answer that a plugin gives to a hook, from now on."""
@@ -87,7 +94,22 @@ def _refusal(hook: str, impl: pluggy.HookImpl, reason: str) -> Exception:
 
 def misfit(hook: str, answer: object) -> str:
     """Describe an answer that is not what the hook wants; empty if it is."""
-    return mismatch(answer, returns(hook)) or lacking(answer, ALSO.get(hook, ()))
+    return mismatch(answer, returns(hook)) or lacking(answer, ALSO.get(hook, ())) or _miscalled(hook, answer)
+
+
+def _miscalled(hook: str, answer: object) -> str:
+    """Describe a cell that cannot be called as the step will call it; empty if it can."""
+    taken, several = CONSTRUCTS.get(hook, ()), hook.startswith("add_")
+    cells: Any = () if not taken else answer if several else [answer]
+    for cell in cells:
+        try:
+            inspect.signature(cell.construct).bind(*taken)
+        except TypeError:
+            given = inspect.signature(cell.construct)
+            return f"{describe(cell)} with construct{given} where construct({', '.join(taken)}) is called"
+        except (AttributeError, ValueError):  # written in C
+            continue
+    return ""
 
 
 def _wanted(hook: str) -> str:

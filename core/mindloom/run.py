@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .blame import PluginError
 from .checkpoint import GROUPS
 from .errors import TrainingError, UserError
-from .records import Clock, Record
+from .records import Clock, Record, check_published
 
 if TYPE_CHECKING:
     import numpy as np
@@ -164,7 +164,12 @@ class Run:
         images: dict[str, np.ndarray] | None = None,
         texts: dict[str, str] | None = None,
     ) -> None:
-        """Add values, pictures or texts to the next record; the core emits one soon, at the latest at the end."""
+        """Add values, pictures or texts to the next record; the core emits one soon, at the latest at the end.
+
+        Raises:
+            TypeError: a value is no number, a picture no uint8 array ``[height, width, 3]``, or a text no string.
+        """
+        check_published(values or {}, images or {}, texts or {})
         self.pending.update(values or {})
         self.pending.images.update(images or {})
         self.pending.texts.update(texts or {})

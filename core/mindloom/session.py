@@ -84,9 +84,9 @@ def make_plugin(name: str, found: type[Plugin], section: DictConfig) -> Plugin:
     """Make a plugin of its typed settings, and tell it its name."""
     try:
         plugin = found(section)
-    except (UserError, TrainingError):
+    except (UserError, TrainingError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:
         raise blamed(error, name, found, "__init__") from error
     if not hasattr(plugin, "cfg"):
         raise UserError(f"plugin {name!r}: its __init__ must call super().__init__(cfg), or it has no settings")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import builtins
+import keyword
 import re
 import shlex
 import shutil
@@ -41,8 +43,10 @@ class Kind:
     try_out: tuple[str, ...]
 
 
-RESERVED = {found.name for found in fields(Config)} | {"core", "recorder", "shelf", "steps", "task"}
-"""Names that settings, messages or the kit for tests use for something else."""
+RESERVED = {found.name for found in fields(Config)} | {
+    *("any", "core", "path", "plugin", "recorder", "shelf", "steps", "task"),
+}
+"""Names that settings, messages, the kit for tests or the imports of a template use for something else."""
 TRAIN_TOY = "mindloom train --plugins toy,$name data.path=. max_steps=20"
 KINDS = {
     "format": Kind(
@@ -69,12 +73,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Make the distribution and say what to do next."""
     check_name(arguments.name, discover())
-    out = Path(arguments.out or distribution(arguments.name)).expanduser()
+    out = Path(arguments.out or distribution(arguments.name))
+    try:
+        out = out.expanduser()
+    except RuntimeError as error:
+        raise UserError(f"--out {out}: {str(error).rstrip('.')}: write the folder's whole path") from error
     create(arguments.name, arguments.kind, out)
     print(f"{out}: a plugin named {arguments.name}. What to do next:")
-    steps = [f"cd {shlex.quote(str(out))}", "pip install -e '.[test]'", "pytest", *KINDS[arguments.kind].try_out]
-    for step in steps:
-        print(f"  {Template(step).substitute(name=arguments.name)}")
+    tried = (Template(step).substitute(name=arguments.name) for step in KINDS[arguments.kind].try_out)
+    for step in [f"cd {shlex.quote(str(out))}", "pip install -e '.[test]'", "pytest", *tried]:
+        print(f"  {step}")
     return 0
 
 
@@ -87,7 +95,7 @@ def check_name(name: str, taken: Mapping[str, object]) -> None:
     """Refuse what cannot be a plugin's name.
 
     Raises:
-        UserError: it is no lower-case identifier, belongs to a plugin that is there, or to a module of Python's.
+        UserError: it is no lower-case identifier, is that of a plugin, or a word or a module of Python's.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
         near = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()).strip("_")
@@ -97,7 +105,9 @@ def check_name(name: str, taken: Mapping[str, object]) -> None:
         )
     if name in taken:
         raise UserError(f"there is a plugin {name!r} already (see: mindloom plugins list): choose another name")
-    if name in sys.stdlib_module_names or name in RESERVED:
+    words = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins)}
+    words = {word for word in words if word in (name, name.capitalize())}  # in capitals, it would name the class
+    if words or name in sys.stdlib_module_names or name in RESERVED:
         raise UserError(
             f"{name!r} means something to {'mindloom' if name in RESERVED else 'Python'} already: choose another name"
         )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from ..formats import RawSample, SampleError, Source
+from ..formats import RawSample, SampleError, Source, checked
 from ..images import Decode
 from ..plan import Order
 from ..task import Draw, Task
@@ -70,7 +70,7 @@ class Loader:
             index = self.order.index(position, skip)
             name, where = f"#{index}", ""
             try:
-                raw = self.source[index]
+                raw = checked(self.source[index], index)
                 name, where = str(raw.get("id", name)), str(raw.get("where", ""))
                 return prepare(raw, self.task, draw, self.decode, self.order.frame_of(index))
             except BROKEN as error:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..formats import Format, OpenFormat, Source, Stream
+from ..makers import answering
 from ..plan import Order, Plan
+from ..results import describe, lacking
 from . import mix
 from .bucketing import bucketed
 from .pipeline import Pipeline
@@ -87,7 +89,7 @@ def open_source(run: Run, path: str | None = None, setting: str = DATA_PATH) -> 
     Raises:
         UserError: no path, no such folder, no or several formats, or no samples.
     """
-    name, open_format = _format(run)
+    name, owner, open_format = offered(run)
     wanted = run.cfg.data.path if path is None else path
     if not wanted:
         raise UserError("no data to train on: say where it is with --data_path FOLDER (or data.path in the config)")
@@ -96,8 +98,9 @@ def open_source(run: Run, path: str | None = None, setting: str = DATA_PATH) -> 
     if not PATTERN.search(place) and not Path(place).exists():
         raise UserError(f"there is no data at {place}: check {flag}", setting=setting)
     try:
-        source = open_format(place, run.world)
-        count = len(source)
+        with answering(run.plugins, "add_formats", [owner], open_format):
+            source = open_format(place, run.world)
+            count = _count(source, name)
     except UserError as error:
         # A format knows of data.path only; the setting to blame is the one that the path came from.
         raise UserError(str(error), setting=setting if error.setting == DATA_PATH else error.setting) from error
@@ -106,8 +109,26 @@ def open_source(run: Run, path: str | None = None, setting: str = DATA_PATH) -> 
     return source
 
 
-def _format(run: Run) -> tuple[str, OpenFormat]:
-    formats: dict[str, OpenFormat | Format] = run.plugins.merge("add_formats", what="dataset format")
+def _count(source: Any, name: str) -> int:
+    missing = lacking(source, ("__len__",)) or (lacking(source, ("__getitem__",)) and lacking(source, ("read",)))
+    if missing:
+        raise TypeError(
+            f"the format {name!r} must open something with __len__ and either __getitem__ or read, "
+            f"not {describe(source)}"
+        )
+    count = source.__len__()  # len() would not say whose it is
+    if not hasattr(count, "__index__") or count < 0:
+        raise TypeError(f"the len() of what the format {name!r} opens must be a number, not {describe(count)}")
+    return int(count)
+
+
+def offered(run: Run) -> tuple[str, str, OpenFormat]:
+    """The format of the run: its name, the plugin that offers it, and what opens it.
+
+    Raises:
+        UserError: no format, or several of which none is chosen.
+    """
+    formats: dict[str, tuple[str, OpenFormat | Format]] = run.plugins.offers("add_formats", what="dataset format")
     name = run.cfg.data.format or (next(iter(formats)) if len(formats) == 1 else "")
     if not formats:
         raise UserError("no plugin offers a dataset format: enable one with --plugins (see: mindloom plugins list)")
@@ -120,5 +141,5 @@ def _format(run: Run) -> tuple[str, OpenFormat]:
                 setting="data.format",
             )
         raise UserError(f"several dataset formats are on: set data.format to one of {have}", setting="data.format")
-    found = formats[name]
-    return name, found.open if isinstance(found, Format) else found
+    owner, found = formats[name]
+    return name, owner, found.open if isinstance(found, Format) else found

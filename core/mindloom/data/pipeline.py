@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from .. import images
-from ..formats import Source, Stream
+from ..formats import Source, Stream, WrongSampleError
+from ..makers import answering
 from ..plan import Order
 from .bucket_order import BucketOrder
 from .buckets import Frame
@@ -91,6 +92,7 @@ class Pipeline:
         """
         cfg = run.cfg
         self.run, self.source, self.samples, self.make_order = run, source, samples, make_order
+        self.opened = source
         self.decode = images.decoder(cfg.data.decoder, cfg.data.max_pixels)
         self.workers, self.prefetch = cfg.data.workers, cfg.data.prefetch
         self.micros, self.size = cfg.gradient_accumulation_steps, cfg.per_batch_size
@@ -149,7 +151,20 @@ class Pipeline:
             reader.shutdown(wait=True, cancel_futures=True)
 
     def _finish(self, step: int, futures: list[Future[Row]]) -> Batch:
-        return self.collate(step, [future.result() for future in futures])
+        try:
+            return self.collate(step, [future.result() for future in futures])
+        except WrongSampleError as error:
+            from .opening import offered
+
+            if self.source is not self.opened:
+                raise
+            with answering(
+                self.run.plugins,
+                "add_formats",
+                [offered(self.run)[1]],
+                type(self.source).__dict__.get("__getitem__" if self.order else "read"),
+            ):
+                raise error
 
     def _indexed(self, pool: ThreadPoolExecutor) -> Callable[[list[int]], list[Future[Row]]]:
         assert self.order is not None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ..ending import ending
 from ..errors import TrainingError
-from ..formats import RawSample, SampleError, Stream
+from ..formats import RawSample, SampleError, Stream, checked
 from ..images import Decode
 from ..plan import draws
 from ..task import Task
@@ -38,7 +38,7 @@ def exactly(
     """
     place = first
     for item in items:
-        yield place, item
+        yield place, item if isinstance(item, SampleError) else checked(item, place)
         place += 1
         if place == last:
             return

@@ -17,7 +17,7 @@ from ..data.opening import PATTERN, is_stream
 from ..discovery import Found
 from ..errors import UserError, unknown
 from ..formats import Format, OpenFormat, Source, Stream
-from ..layers import Layers
+from ..layers import Layers, plugin_name
 from ..session import LOG, configure, load_plugins
 from ..world import World
 
@@ -132,7 +132,7 @@ def enable(layers: Layers, available: Mapping[str, Found], wanted: Sequence[str]
     reasons: dict[str, str] = {}
     for known in wanted or owners:
         found = owners.get(known)
-        if found is None or found.name in layers.enabled:
+        if found is None or found.name in map(plugin_name, layers.enabled):  # a file has been typed: it wins
             continue
         try:
             found.load()

@@ -59,6 +59,7 @@ class Promises(Terms):
 
     def test_its_settings_survive_yaml(self) -> None:
         """A run writes its config beside its outputs, to be used again."""
+        self.runs.must_build()
         cfg, registry = self.runs.configured()
         registry.plugins[self.called].close()
         file = self.runs.folder("configured") / "config.yaml"

@@ -28,6 +28,15 @@ class Training(Terms):
             "change nothing that outlives the plugin, neither when it is imported nor in hooks"
         )
 
+    def test_it_leaves_nothing_behind(self) -> None:
+        """A process that trains again, or does something else after it, finds what was there before the run."""
+        assert self.runs.whole.fitted.exit_code == 0
+        left = self.runs.left
+        assert not left, (
+            f"a run that it took part in leaves behind: {', '.join(left[:5])}: stop in close what the plugin started, "
+            "put back there what it changed, and seed a generator of its own"
+        )
+
     def test_it_can_be_closed_twice(self) -> None:
         """Also when it never ran: closing must work after any failure."""
         ran = self.runs.whole.fitted.plugins[self.called]

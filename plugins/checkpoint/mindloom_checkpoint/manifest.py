@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,17 @@ from .durable import sha256_of, write
 
 STATE = "state.json"
 SUFFIX = ".safetensors"
+
+KINDS: dict[str, tuple[type, int | None]] = {
+    "step": (int, 0),
+    "position": (int, 0),
+    "world_size": (int, 1),
+    "seed": (int, None),
+    "altered_by": (list, None),
+    "data": (dict, None),
+    "plugins": (dict, None),
+}
+"""Entry of ``state.json`` -> what it is, and the least number that it may be."""
 
 Receipts = dict[str, dict[str, Any]]
 """File name -> ``{"size": bytes, "sha256": hex}``."""
@@ -72,7 +84,7 @@ def read_entry(folder: Path) -> Entry:
     """
     try:
         meta = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        form, files, saved_at, step = meta["format"], meta.pop("files"), float(meta["saved_at"]), int(meta["step"])
+        form, files, saved_at, step = meta["format"], meta.pop("files"), float(meta["saved_at"]), meta["step"]
         sizes = {name: int(receipt["size"]) for name, receipt in files.items()}
     except FileNotFoundError:
         raise UnusableError(f"{STATE} is missing") from None
@@ -82,12 +94,25 @@ def read_entry(folder: Path) -> Entry:
         raise UnusableError(f"{STATE} is damaged") from None
     if form != FORMAT:
         raise UnusableError(f"it has format {form}, this mindloom reads format {FORMAT}")
+    if wrong := nonsense(meta):
+        raise UnusableError(f"{STATE} is damaged: {wrong}")
     for name in [group + SUFFIX for group in GROUPS]:
         if name not in sizes:
             raise UnusableError(f"{STATE} does not list {name}")
     for name, size in sizes.items():
         _check_size(folder / name, size)
     return Entry(folder, step, saved_at, meta, files)
+
+
+def nonsense(meta: Mapping[str, Any]) -> str:
+    """Say which entry cannot be what a run wrote; empty if there is none."""
+    for key, (kind, low) in KINDS.items():
+        value = meta.get(key, kind())
+        if not isinstance(value, kind) or isinstance(value, bool):
+            return f"its {key} is {reprlib.repr(value)}, which is no {kind.__name__}"
+        if isinstance(value, int) and low is not None and key in meta and value < low:
+            return f"its {key} is {value}, which is below {low}"
+    return ""
 
 
 def _check_size(path: Path, size: int) -> None:

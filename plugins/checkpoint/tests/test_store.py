@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -218,3 +219,19 @@ def test_a_kill_before_any_change_on_disk_leaves_a_complete_checkpoint(tmp_path:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[0]) > 40
+
+
+@pytest.mark.parametrize(("key", "value", "words"), [
+    ("step", -3, "its step is -3, which is below 0"),
+    ("step", "many", "its step is 'many', which is no int"),
+    ("world_size", 0, "its world_size is 0, which is below 1"),
+    ("plugins", [], "its plugins is [], which is no dict"),
+])  # fmt: skip
+def test_counters_that_no_run_wrote_are_damage(
+    tmp_path: Path, store: Store, snapshot: Make, key: str, value: object, words: str
+) -> None:
+    path = store.save(snapshot(2, 0.5), tmp_path)
+    state = json.loads((path / "state.json").read_text())
+    (path / "state.json").write_text(json.dumps({**state, key: value}))
+    with pytest.raises(UserError, match=re.escape(f"state.json is damaged: {words}")):
+        store.find(str(path), tmp_path)

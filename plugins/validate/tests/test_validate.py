@@ -218,7 +218,11 @@ def test_broken_held_out_samples_are_skipped_and_none_left_is_an_error(
     [
         ({"data_path": "nowhere"}, "no held-out samples at nowhere", "plugins.validate.data_path"),
         ({"data_path": ""}, "nothing to do: set plugins.validate.data_path or plugins.validate.prompts", ""),
-        ({"prompts_file": "no.txt"}, "prompts no.txt cannot be read: No such file", "plugins.validate.prompts_file"),
+        (
+            {"prompts_file": "no.txt"},
+            r"prompts no.txt cannot be read \(No such file",
+            "plugins.validate.prompts_file",
+        ),
         ({"samples": 0}, "samples must be at least 1, not 0", "plugins.validate.samples"),
         ({"every": -1}, "every must be at least 0, not -1", "plugins.validate.every"),
     ],

@@ -33,7 +33,8 @@ class Checkpointer(Protocol):
     """Writes, finds and reads checkpoints. ``save`` is called on the main process only.
 
     With an attribute ``background`` that is true, ``save`` is called in a thread of its own while the training goes on:
-    never twice at a time, but perhaps together with the other methods. Such a ``save`` calls nothing of MindSpore.
+    never twice at a time, but perhaps together with the other methods. Such a ``save`` calls nothing of MindSpore, and
+    keeps none of the snapshot's arrays: the next snapshot uses their memory.
     """
 
     def save(self, snapshot: Snapshot, run_folder: Path) -> Path:

@@ -6,8 +6,9 @@
     thread                      | check, write, sync    |              (if the first took until here)
     hooks                                               ^ on_checkpoint after the first dispatch that ends later
 
-At most one checkpoint is under way, so at most one copy of the state is held. A checkpointer decides whether its
-``save`` may run in a thread (:func:`mindloom.checkpoint.in_background`); the others are called by the loop itself.
+At most one checkpoint is under way, so one copy of the state is held, and its memory is used for the next copy. A
+checkpointer decides whether its ``save`` may run in a thread (:func:`mindloom.checkpoint.in_background`); the loop
+itself calls the others.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from .blame import blaming
 from .checkpoint import in_background
-from .snapshots import capture, check_finite
+from .snapshots import Host, capture, check_finite
 
 if TYPE_CHECKING:
     from mindspore import nn
@@ -94,6 +95,8 @@ class Saving:
 
     def __init__(self, run: Run, step: nn.Cell) -> None:
         self.run, self.cell = run, step
+        # Who saves in a thread has to be done with the arrays when it returns, and the next copy may take their place.
+        self.host = Host(kept=in_background(run.checkpointer))
         self.under_way: Writing | None = None
 
     def __enter__(self) -> Saving:
@@ -139,7 +142,7 @@ class Saving:
             self.under_way = writing = Writing(run, run.step)
             if run.world.is_main:
                 try:
-                    snapshot = capture(run, self.cell)
+                    snapshot = capture(run, self.cell, self.host)
                     if behind:
                         writing.start(snapshot)
                     else:

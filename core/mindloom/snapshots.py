@@ -43,15 +43,39 @@ def step_state(step: nn.Cell, model: nn.Cell, averages: Averages | None = None) 
     return state
 
 
-def capture(run: Run, step: nn.Cell) -> Snapshot:
+class Host:
+    """Memory that parameters are copied to; the same again for the next copy, if it is kept.
+
+    A copy to new memory takes many times longer than one to memory that is there: the system has to find and clear it.
+    """
+
+    def __init__(self, kept: bool = False) -> None:
+        self.kept = kept
+        self.arrays: dict[tuple[str, str], np.ndarray] = {}
+
+    def copy(self, group: str, name: str, param: Parameter) -> np.ndarray:
+        """Copy a parameter's value, once: on a CPU ``asnumpy`` shares the parameter's own memory."""
+        array: np.ndarray = param.asnumpy()
+        held = self.arrays.get((group, name))
+        if held is None or held.shape != array.shape or held.dtype != array.dtype:
+            held = array.copy()
+            if self.kept:
+                self.arrays[group, name] = held
+        else:
+            np.copyto(held, array)
+        return held
+
+
+def capture(run: Run, step: nn.Cell, host: Host) -> Snapshot:
     """Copy the state of a run to the host. Nothing of the copy changes when the run goes on.
 
     Raises:
         TrainingError: a plugin's state is not what ``Plugin.state_dict`` promises.
     """
-    # On a CPU asnumpy() shares the parameter's memory, so this is the only copy there.
-    model = {name: param.asnumpy().copy() for name, param in run.task.model.parameters_and_names()}
-    state = {name: param.asnumpy().copy() for name, param in step_state(step, run.task.model, run.averages).items()}
+    parameters = run.task.model.parameters_and_names()
+    model = {name: host.copy("model", name, param) for name, param in parameters}
+    further = step_state(step, run.task.model, run.averages)
+    state = {name: host.copy("optimizer", name, param) for name, param in further.items()}
     arrays: Arrays = {}
     states = {**run.idle_states, **{name: plugin.state_dict() for name, plugin in run.plugins.plugins.items()}}
     plugins = {name: split(state, name, arrays) for name, state in states.items()}
@@ -65,7 +89,7 @@ def capture(run: Run, step: nn.Cell) -> Snapshot:
     }
     groups = {"model": model, "optimizer": state, "plugins": arrays}
     if run.averages is not None:
-        groups[run.averages.name] = run.averages.arrays(model)
+        groups[run.averages.name] = run.averages.arrays(model, host)
         meta["averages"] = {run.averages.name: run.averages.counts()}
     return Snapshot(groups, deepcopy(meta))  # lists in it are still the plugins' own
 

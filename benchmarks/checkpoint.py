@@ -67,7 +67,7 @@ def train(folder: Path, background: bool) -> dict[str, Any]:
             self.ended = time.perf_counter()
             (busy if self.writing else quiet).append(self.ended - self.began)
             self.rest -= not self.writing
-            if self.rest == 0:
+            if self.rest == 0 and not self.writing:
                 if len(stalls) == SAVES:
                     run.stop("measured")
                 else:
@@ -86,7 +86,8 @@ def train(folder: Path, background: bool) -> dict[str, Any]:
 
     fit(
         folder, {"checkpoint": Checkpoint, "gap": Gap}, steps=100_000, log_interval=100_000, per_batch_size=1,
-        toy={"width": WIDTH, "hidden": LAYERS}, checkpoint={"every": 0, "keep": 1, "background": background},
+        toy={"width": WIDTH, "hidden": LAYERS}, optim={"lr": 1e-7},
+        checkpoint={"every": 0, "keep": 1, "background": background},
     )  # fmt: skip
     return {"stalls": stalls, "quiet": quiet[2:], "busy": busy, "copies": copies}
 

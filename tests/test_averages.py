@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from mindloom import UserError
 from mindloom.averages import Averages
+from mindloom.snapshots import Host
 from mindspore import Parameter, nn, ops
 
 
@@ -95,7 +96,7 @@ def test_fresh_averages_are_the_weights_and_begin_with_them_once() -> None:
 def test_what_is_saved_is_complete_and_comes_back() -> None:
     averages, _, copies = made()
     averaged = values(copies)
-    saved = averages.arrays({"a": np.zeros(5), "b": np.zeros(5), "frozen": np.ones(2)})
+    saved = averages.arrays({"a": np.zeros(5), "b": np.zeros(5), "frozen": np.ones(2)}, Host())
     assert saved.keys() == {"a", "b", "frozen"}
     assert [saved["a"].tobytes(), saved["b"].tobytes()] == averaged
     assert averages.counts() == {"mean_updates": 3.0}

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from mindloom import Plugin, TrainingError, hookimpl
+from mindloom.checkpoint import Snapshot
 from mindloom.layers import Layers
 from mindloom.registry import Registry
 from mindloom.session import configure, execute
@@ -212,3 +215,34 @@ def test_the_flag_traces_runs_that_end_before_they_begin(
     caplog.clear()
     assert command("--plugins", "toy,./picky.py", "data.path=.")[0] == 2
     assert "trace" not in caplog.text
+
+
+class Behind(Shelf):
+    """Saves in a thread, after each of the first two steps, and takes its time."""
+
+    background = True
+
+    @hookimpl
+    def on_step_end(self, run: Any) -> None:
+        """Ask."""
+        if run.step < 3:
+            run.request_checkpoint(by=self.name)
+
+    def save(self, snapshot: Snapshot, run_folder: Path) -> Path:
+        time.sleep(0.3)
+        return super().save(deepcopy(snapshot), run_folder)
+
+
+def test_what_a_thread_takes_is_told_apart_and_is_not_the_loops_time(tmp_path: Path) -> None:
+    text, _ = train(tmp_path, True, Recorder, Behind)
+    head, _, tail = text[text.rindex("share %") :].partition("\nall ")
+    row = re.search(r"behind \(behind\) +save +2 +([\d.]+) +([\d.]+) *$", tail, re.MULTILINE)
+    assert row is not None
+    assert 0.6 <= float(row[1]) < 5
+    assert float(row[2]) == pytest.approx(1000 * float(row[1]) / 2, abs=1)
+    # The last one is the loop's own: nothing goes on behind the end.
+    assert re.search(r"^behind +save +1 ", head, re.MULTILINE)
+    shares = [float(line.split()[-1]) for line in head.splitlines()[2:]]
+    assert sum(shares) == pytest.approx(100, abs=0.1)
+    told = [line for line in text.splitlines() if " save behind (behind) -> PosixPath " in line]
+    assert len(told) == 2

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from .checkpoint import Arrays, Snapshot
     from .run import Run
+    from .snapshots import Host
 
 
 class Averages:
@@ -57,10 +58,10 @@ class Averages:
                 copy.set_data(ms.Tensor(param.asnumpy().astype(np.float32)))
             self.fresh = False
 
-    def arrays(self, model: Arrays) -> Arrays:
+    def arrays(self, model: Arrays, host: Host) -> Arrays:
         """Host copies under the model's names, complete: what is not trained comes from ``model``."""
         self.fill()
-        return {**model, **{param.name: copy.asnumpy().copy() for param, copy in self.copies}}
+        return {**model, **{param.name: host.copy(self.name, param.name, copy) for param, copy in self.copies}}
 
     def counts(self) -> dict[str, float]:
         """The counters' values."""

@@ -30,7 +30,12 @@ class Snapshot:
 
 
 class Checkpointer(Protocol):
-    """Writes, finds and reads checkpoints. ``save`` is called on the main process only."""
+    """Writes, finds and reads checkpoints. ``save`` is called on the main process only.
+
+    With an attribute ``background`` that is true, ``save`` is called in a thread of its own while the training goes on:
+    never twice at a time, but perhaps together with the other methods. Such a ``save`` calls nothing of MindSpore, and
+    keeps none of the snapshot's arrays: the next snapshot uses their memory.
+    """
 
     def save(self, snapshot: Snapshot, run_folder: Path) -> Path:
         """Write a snapshot so that it is either complete or absent; return its path."""
@@ -55,3 +60,8 @@ class Checkpointer(Protocol):
     def run_folder(self, path: Path) -> Path:
         """The run folder that a checkpoint belongs to."""
         ...
+
+
+def in_background(checkpointer: Checkpointer | None) -> bool:
+    """Whether its ``save`` may run in a thread: only if it says so, for most are not written for that."""
+    return bool(getattr(checkpointer, "background", False))

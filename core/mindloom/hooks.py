@@ -23,7 +23,7 @@ The calls of one run, in order::
       on_step_start                   then the dispatch itself
       on_step_end
       add_metrics -> on_log           only when a log is due
-      on_checkpoint                   only when one was saved, after it is durable
+      on_checkpoint                   only when one has become durable
     on_train_end | on_exception
 """
 
@@ -209,7 +209,11 @@ class HookSpecs:
 
     @hookspec
     def on_checkpoint(self, run: Run, path: Path) -> None:
-        """Note that a checkpoint is complete and durable at ``path``."""
+        """Note that a checkpoint is complete and durable at ``path``, on every process.
+
+        It is that of ``run.saved_step``: what was written behind the training is complete some dispatches later.
+        Several processes are told together, when a log is due, another checkpoint begins, or the run ends.
+        """
 
     @hookspec
     def on_exception(self, run: Run, error: BaseException) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from .blame import blaming
 from .errors import TrainingError, UserError
 from .makers import answering, makers, suspecting, suspects
 from .results import lacking
-from .snapshots import capture
+from .saving import Saving
 
 if TYPE_CHECKING:
     from .build import Built
@@ -29,9 +28,10 @@ def train(run: Run, built: Built) -> None:
     """Run all steps that are left.
 
     Hooks in order: ``on_train_start``, then for each dispatch ``on_step_start``, (the dispatch), ``on_step_end``,
-    ``add_metrics`` and ``on_log`` if a log is due, ``on_checkpoint`` if one was saved; ``on_train_end`` at last.
+    ``add_metrics`` and ``on_log`` if a log is due, ``on_checkpoint`` if one has become durable; ``on_train_end`` at
+    last.
     """
-    with stopping_on_signals(run) as listen:
+    with stopping_on_signals(run) as listen, Saving(run, built.step) as saving:
         run.plugins.call("on_train_start", run=run)
         listen()
         emit(run, run.flush())
@@ -40,25 +40,25 @@ def train(run: Run, built: Built) -> None:
             if run.averages is not None:
                 run.averages.fill()  # not before: at the start the weights may still be made equal on all processes
             try:
-                dispatch_all(run, built, listen)
+                dispatch_all(run, built, saving, listen)
             except UserError:
-                _keep(run, built)
+                _keep(run, saving)
                 raise
-        save(run, built)
+        saving.finish()
         run.plugins.call("on_train_end", run=run)
         emit(run, run.flush())
 
 
-def _keep(run: Run, built: Built) -> None:
+def _keep(run: Run, saving: Saving) -> None:
     """Save the steps done before the data turned out to be unusable or at an end: they are sound.
 
     Not so after another failure, which may have come in the midst of a step; and several processes may fail apart.
     """
     if run.world.size == 1 and run.step > run.first_step:
-        save(run, built)
+        saving.finish()
 
 
-def dispatch_all(run: Run, built: Built, listen: Callable[[], None]) -> None:
+def dispatch_all(run: Run, built: Built, saving: Saving, listen: Callable[[], None]) -> None:
     """Loop over the dispatches until the run is finished.
 
     Raises:
@@ -78,10 +78,11 @@ def dispatch_all(run: Run, built: Built, listen: Callable[[], None]) -> None:
             emit(run, run.flush())
         if run.finished:
             return
+        saving.look(together=log_due)
         if run.wanted_by:
-            save(run, built)
+            saving.save()
     if not run.stop_wish:
-        _keep(run, built)
+        _keep(run, saving)
         raise _ended_early(run)
 
 
@@ -114,27 +115,6 @@ def emit(run: Run, record: Record) -> None:
     """Hand a record to the loggers, unless it is empty."""
     if record:
         run.plugins.call_ranked("on_log", run.world.is_main, run=run, record=record)
-
-
-def save(run: Run, built: Built) -> None:
-    """Save now, on the main process, and tell everybody, on every process, once it is durable."""
-    run.wanted_by = ""
-    if run.checkpointer is None or run.saved_step == run.step:
-        return
-    with run.clock.pause():
-        _save(run, built)
-
-
-def _save(run: Run, built: Built) -> None:
-    assert run.checkpointer is not None
-    path = ""
-    if run.world.is_main:
-        with blaming(run.plugins.plugins, "saving a checkpoint"):
-            path = str(run.checkpointer.save(capture(run, built.step), run.path))
-        run.log.info("saved %s", path)
-    path = run.world.share(path)
-    run.saved_step = run.step
-    run.plugins.call("on_checkpoint", run=run, path=Path(path))
 
 
 @contextmanager

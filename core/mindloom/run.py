@@ -44,7 +44,7 @@ class Run:
         first_step, first_position: step and global sample position at which this process started.
         stop_wish: why somebody wants the run to end early; empty while nobody does.
         stop_reason: why it ends before ``last_step``, once all processes know.
-        saved_step: step of the last checkpoint, -1 without one.
+        saved_step: step of the last durable checkpoint, -1 without one.
         wanted_by: who asked for a checkpoint of this dispatch.
         signal: number of the signal that stopped the run, 0 without one.
         idle_states: of plugins that are off, from the checkpoint resumed from: the next one holds them again.

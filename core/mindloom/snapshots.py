@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,16 +43,39 @@ def step_state(step: nn.Cell, model: nn.Cell, averages: Averages | None = None) 
     return state
 
 
-def capture(run: Run, step: nn.Cell) -> Snapshot:
-    """Copy the state of a run to the host.
+class Host:
+    """Memory that parameters are copied to; the same again for the next copy, if it is kept.
+
+    A copy to new memory takes many times longer than one to memory that is there: the system has to find and clear it.
+    """
+
+    def __init__(self, kept: bool = False) -> None:
+        self.kept = kept
+        self.arrays: dict[tuple[str, str], np.ndarray] = {}
+
+    def copy(self, group: str, name: str, param: Parameter) -> np.ndarray:
+        """Copy a parameter's value, once: on a CPU ``asnumpy`` shares the parameter's own memory."""
+        array: np.ndarray = param.asnumpy()
+        held = self.arrays.get((group, name))
+        if held is None or held.shape != array.shape or held.dtype != array.dtype:
+            held = array.copy()
+            if self.kept:
+                self.arrays[group, name] = held
+        else:
+            np.copyto(held, array)
+        return held
+
+
+def capture(run: Run, step: nn.Cell, host: Host) -> Snapshot:
+    """Copy the state of a run to the host. Nothing of the copy changes when the run goes on.
 
     Raises:
-        TrainingError: a weight is not a finite number, so that nothing good gets overwritten; or a plugin's state is
-            not what ``Plugin.state_dict`` promises.
+        TrainingError: a plugin's state is not what ``Plugin.state_dict`` promises.
     """
-    model = {name: param.asnumpy().copy() for name, param in run.task.model.parameters_and_names()}
-    state = {name: param.asnumpy().copy() for name, param in step_state(step, run.task.model, run.averages).items()}
-    _check_finite(model, run.step)
+    parameters = run.task.model.parameters_and_names()
+    model = {name: host.copy("model", name, param) for name, param in parameters}
+    further = step_state(step, run.task.model, run.averages)
+    state = {name: host.copy("optimizer", name, param) for name, param in further.items()}
     arrays: Arrays = {}
     states = {**run.idle_states, **{name: plugin.state_dict() for name, plugin in run.plugins.plugins.items()}}
     plugins = {name: split(state, name, arrays) for name, state in states.items()}
@@ -65,16 +89,25 @@ def capture(run: Run, step: nn.Cell) -> Snapshot:
     }
     groups = {"model": model, "optimizer": state, "plugins": arrays}
     if run.averages is not None:
-        averaged = groups[run.averages.name] = run.averages.arrays(model)
+        groups[run.averages.name] = run.averages.arrays(model, host)
         meta["averages"] = {run.averages.name: run.averages.counts()}
-        _check_finite({name: array for name, array in averaged.items() if array is not model[name]}, run.step)
-    return Snapshot(groups, meta)
+    return Snapshot(groups, deepcopy(meta))  # lists in it are still the plugins' own
 
 
-def _check_finite(arrays: Arrays, step: int) -> None:
-    for name, array in arrays.items():
+def check_finite(snapshot: Snapshot) -> None:
+    """Look at the weights, averaged ones too, so that nothing good gets overwritten.
+
+    Raises:
+        TrainingError: one of them is not a finite number.
+    """
+    weights = {group: arrays for group, arrays in snapshot.arrays.items() if group not in ("optimizer", "plugins")}
+    # Averages share the arrays of what is not trained with the model: each is looked at once.
+    arrays = {id(array): (name, array) for group in weights.values() for name, array in group.items()}
+    for name, array in arrays.values():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise TrainingError(f"not saved: {name} holds NaN or infinity at step {step}; earlier checkpoints are kept")
+            raise TrainingError(
+                f"not saved: {name} holds NaN or infinity at step {snapshot.meta['step']}; earlier checkpoints are kept"
+            )
 
 
 def split(state: Any, path: str, arrays: Arrays) -> Any:

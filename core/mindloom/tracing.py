@@ -7,16 +7,19 @@ with the same arguments: implementations, steppers and checkpointers only have a
 from __future__ import annotations
 
 import logging
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, cast
 
 import pluggy
 
 from .plugin import Plugin
 from .registry import CORE, Registry
-from .stopwatch import Stopwatch
+from .stopwatch import Activity, Spent, Stopwatch
 from .traced import Dispatches, Halves, kind
 
 if TYPE_CHECKING:
@@ -38,7 +41,9 @@ class TracedRegistry(Registry):
         super().__init__(*args, **options)
         self.watch = Stopwatch(REST)
         self.of: Run | None = None
-        self.early: list[str] = []
+        self.early: deque[str] = deque()  # a thread may add to it while it is read
+        self.loop = threading.get_ident()
+        self.behind: dict[Activity, Spent] = {}
         self.around(self._around)
         for name, plugin in self.plugins.items():
             self._time(name, plugin, [m for m in OUTSIDE if getattr(type(plugin), m) is not getattr(Plugin, m)])
@@ -66,7 +71,11 @@ class TracedRegistry(Registry):
         for (who, what), part in spent.items():
             each = f"{1000 * part.seconds / part.calls:.3f}" if part.calls else ""
             rows.append((who, what, part.calls or "", f"{part.seconds:.4f}", each, f"{100 * part.seconds / wall:.2f}"))
-        return table(COLUMNS, [*rows, ("all", "", "", f"{wall:.4f}", "", "100.00")], right=COLUMNS[2:])
+        rows.append(("all", "", "", f"{wall:.4f}", "", "100.00"))
+        for (who, what), part in [*self.behind.items()]:
+            each = f"{1000 * part.seconds / part.calls:.3f}"
+            rows.append((f"{who} (behind)", what, part.calls, f"{part.seconds:.4f}", each, ""))
+        return table(COLUMNS, rows, right=COLUMNS[2:])
 
     def say(self, who: str, what: str, outcome: str, seconds: float) -> None:
         """Log a call, on the main process only.
@@ -79,15 +88,25 @@ class TracedRegistry(Registry):
             if self.of is not None:
                 self._catch_up()
 
+    def say_behind(self, who: str, what: str, outcome: str, seconds: float) -> None:
+        """Note a call in another thread: its line comes with the loop's next, and its time is none of the loop's."""
+        spent = self.behind.setdefault((who, what), Spent())
+        spent.calls, spent.seconds = spent.calls + 1, spent.seconds + seconds
+        step = self.of.step if self.of else 0
+        self.early.append(f"trace step {step} {what} {who} (behind) -> {outcome} {1000 * seconds:.2f} ms")
+
     def _catch_up(self) -> None:
-        lines, self.early = self.early, []
-        for line in lines if self.of is None or self.of.world.is_main else ():
-            LOG.info("%s", line)
+        while self.early:
+            line = self.early.popleft()
+            if self.of is None or self.of.world.is_main:
+                LOG.info("%s", line)
 
     def timed(self, who: str, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The same function, with its calls told."""
 
         def call(*args: Any, **options: Any) -> Any:
+            if threading.get_ident() != self.loop:
+                return self._behind(who, what, partial(function, *args, **options))
             outcome, lap = "", self.watch.lap((who, what))
             try:
                 with lap:
@@ -101,6 +120,18 @@ class TracedRegistry(Registry):
                 self.say(who, what, outcome, lap.seconds)
 
         return call
+
+    def _behind(self, who: str, what: str, go: Callable[[], Any]) -> Any:
+        outcome, began = "", time.perf_counter()
+        try:
+            answer = go()
+            outcome = kind(answer)
+            return answer
+        except BaseException as error:
+            outcome = f"raised {type(error).__name__}"
+            raise
+        finally:
+            self.say_behind(who, what, outcome, time.perf_counter() - began)
 
     def _time(self, who: str, made: Any, methods: Sequence[str]) -> None:
         for method in methods:

@@ -40,7 +40,7 @@ class Witness(Recorder):
     @hookimpl
     def on_checkpoint(self, run: Any, path: Any) -> None:
         """Read it back."""
-        self.snapshots[run.step] = run.checkpointer.load(path)
+        self.snapshots[run.saved_step] = run.checkpointer.load(path)
 
 
 @dataclass(frozen=True)

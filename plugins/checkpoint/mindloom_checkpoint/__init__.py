@@ -27,6 +27,7 @@ class Checkpoint(Plugin):
 
         every: int = interval(1000, "steps between checkpoints; 0 saves at the end only")
         keep: int = setting(3, "newest checkpoints kept; 0 keeps all")
+        background: bool = setting(True, "write behind the training, which then waits for a copy in host memory only")
 
     store: Store
     every = 0
@@ -47,7 +48,7 @@ class Checkpoint(Plugin):
 
         from .store import Store
 
-        self.store = Store(OmegaConf.to_yaml(cfg), self.cfg.keep)
+        self.store = Store(OmegaConf.to_yaml(cfg), self.cfg.keep, self.cfg.background)
         return self.store
 
     @hookimpl

@@ -68,10 +68,11 @@ class Store:
     Args:
         config: the merged config as YAML, stored with every checkpoint.
         keep: newest checkpoints of the run to keep; 0 keeps all.
+        background: whether the core may call ``save`` in a thread.
     """
 
-    def __init__(self, config: str, keep: int) -> None:
-        self.config, self.keep = config, keep
+    def __init__(self, config: str, keep: int, background: bool = False) -> None:
+        self.config, self.keep, self.background = config, keep, background
 
     def prepare(self, run_folder: Path) -> None:
         """Make the folder for checkpoints and clear what a killed run left in it.

@@ -101,7 +101,7 @@ class Poison(Plugin):
 
 def test_weights_with_nan_are_never_saved(run_toy: Run, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"bias holds NaN or infinity at step 3"):
-        run_toy(steps=6, every=1, keep=1, plugins={"poison": Poison})
+        run_toy(steps=6, every=1, keep=1, log_interval=9, plugins={"poison": Poison})
     assert steps_saved(tmp_path / "run") == [2]
     assert run_toy(steps=6, resume="latest").exit_code == 0
 

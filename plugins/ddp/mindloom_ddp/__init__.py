@@ -67,8 +67,8 @@ class Ddp(Plugin):
 
     @hookimpl
     def on_checkpoint(self, run: Any, path: Path) -> None:
-        """Whether what was saved is what everybody has."""
-        self.verify(run, f"at {path.name}")
+        """Whether everybody has the same, as what was saved was the main process's."""
+        self.verify(run, f"at {path.name}" if run.step == run.saved_step else f"at step {run.step}, after {path.name}")
 
     def verify(self, run: Any, when: str) -> None:
         """Compare checksums."""

@@ -86,7 +86,9 @@ def together(whole: Fitted, tmp_path_factory: pytest.TempPathFactory) -> Path:
         job("half", "disk", stop_at=4),
         job("spoil", "disk", "spoil", fails=True),
         job("unverified", "disk", "spoil", plugins={"ddp": {"verify": False}}),
-        job("poison", "disk", "poison", fails=True),
+        job("behind", "behind", log_interval=3),
+        # Nobody reads a loss, or compares, before the thread has found the NaN.
+        job("poison", "thread", "poison", fails=True, steps=100_000, log_interval=100_000, ddp={"verify": False}),
     ]
     jobs[3]["plugins"] = ["disk"]
     with start(folder, *jobs) as launched:
@@ -137,6 +139,13 @@ def test_weights_that_drift_apart_end_the_run_on_every_process(together: Path) -
         assert re.search(r"parameters of process 1 differ from those of process 0 at step-00000004", message)
     first, second = result(together, "unverified")
     assert (first["bias"] != second["bias"]).any()
+
+
+def test_all_processes_hear_at_one_step_of_what_was_written_behind(together: Path, whole: Fitted) -> None:
+    # Durable since step 4, told at the log of step 6; the end's is written in the loop.
+    expected = "step 6: step-00000002.npz of step 2\nstep 8: step-00000008.npz of step 8\n"
+    assert [(together / "behind" / "run" / f"told.{rank}").read_text() for rank in range(2)] == [expected] * 2
+    close(dict(result(together, "behind")[0], losses=result(together, "plain")[0]["losses"]), whole)
 
 
 def test_nan_on_the_main_process_ends_all_and_is_not_saved(together: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,47 @@ class Disk(Shelf):
             run.request_checkpoint(by=self.name)
 
 
+class Behind(Disk):
+    """Writes the checkpoint of step 2 while the fourth step is under way; notes when each process hears of one."""
+
+    background = True
+
+    def __init__(self, cfg: Any = None) -> None:
+        super().__init__(cfg)
+        self.go_on, self.written = threading.Event(), threading.Event()
+
+    def save(self, snapshot: Snapshot, run_folder: Path) -> Path:
+        if snapshot.meta["step"] == 2:
+            assert self.go_on.wait(60)
+        path = super().save(snapshot, run_folder)
+        self.written.set()
+        return path
+
+    @hookimpl
+    def on_step_end(self, run: Any) -> None:
+        """Ask once, then let the thread go on, and see that it is done."""
+        if run.step == 2:
+            run.request_checkpoint(by=self.name)
+        if run.step == 4 and run.world.is_main:
+            self.go_on.set()
+            assert self.written.wait(60)
+            for thread in threading.enumerate():
+                if thread.name == "saving":
+                    thread.join()
+
+    @hookimpl
+    def on_checkpoint(self, run: Any, path: Path) -> None:
+        """Note it."""
+        with (run.path / f"told.{run.world.rank}").open("a") as file:
+            file.write(f"step {run.step}: {path.name} of step {run.saved_step}\n")
+
+
+class Thread(Disk):
+    """Saves in a thread."""
+
+    background = True
+
+
 class Differ(Plugin):
     """Starts every process but the main one with other weights."""
 
@@ -88,7 +130,15 @@ class Poison(Plugin):
             fill(run.task.model.bias, np.nan)
 
 
-PLUGINS = {"ddp": Ddp, "disk": Disk, "differ": Differ, "spoil": Spoil, "poison": Poison}
+PLUGINS = {
+    "ddp": Ddp,
+    "disk": Disk,
+    "behind": Behind,
+    "thread": Thread,
+    "differ": Differ,
+    "spoil": Spoil,
+    "poison": Poison,
+}
 
 
 def write(folder: Path, job: str, rank: str, fitted: Fitted) -> None:

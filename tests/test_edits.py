@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,32 @@ def test_claims_that_meet_are_refused_naming_both(order: tuple[str, str], one: s
         apply([Net()], [(order[0], claim(one)), (order[1], claim(other))], LOG)
     assert "'a'" in str(caught.value)
     assert "'b'" in str(caught.value)
+
+
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+@pytest.mark.parametrize("firm", ["block", "block.scale"])
+def test_a_claim_that_yields_gives_way_to_one_on_the_cell_or_around_it(order: tuple[str, str], firm: str) -> None:
+    net = Net()
+    soft = replace(claim("first", "block.scale"), yields=True)
+    hard = claim(firm, build=lambda name, cell: cell)
+    edits = {"a": hard, "b": soft}
+    assert apply([net], [(owner, edits[owner]) for owner in order], LOG) == {"a": 1, "b": 1}
+    assert isinstance(net.first, Shift)
+    assert not isinstance(net.block.scale, Shift)
+
+
+def test_two_claims_that_both_yield_are_refused() -> None:
+    soft = [replace(claim("first"), yields=True) for _ in range(2)]
+    with pytest.raises(UserError, match="both replace the cell first"):
+        apply([Net()], [("a", soft[0]), ("b", soft[1])], LOG)
+
+
+def test_an_edit_that_computes_the_same_does_not_count_as_altering(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    net = Net()
+    assert apply([net], [("a", replace(claim("first"), alters=False)), ("b", claim("list.0"))], LOG) == {"b": 1}
+    assert isinstance(net.first, Shift)
+    assert "a replaced 1 cells" in caplog.text
 
 
 def test_neighbours_with_a_common_beginning_of_their_names_do_not_meet() -> None:

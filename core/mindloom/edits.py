@@ -20,11 +20,15 @@ class CellEdit:
         build: ``build(name, cell)`` returns what takes its place, or None to leave this one as it is. The new cell
             holds parameters of the same names and shapes.
         why: what the edit is good for, for the receipt.
+        yields: where another claim takes the cell, or one around it, this one gives way instead of being refused.
+        alters: whether the new cell computes something else, so that a checkpoint belongs to runs with this plugin.
     """
 
     match: Callable[[str, nn.Cell], bool]
     build: Callable[[str, nn.Cell], nn.Cell | None]
     why: str
+    yields: bool = False
+    alters: bool = True
 
 
 @dataclass(frozen=True)
@@ -56,17 +60,24 @@ def claims(model: nn.Cell, edits: Sequence[tuple[str, CellEdit]]) -> list[Claim]
     """
     everywhere = [place for place in places(model) if place[0]]
     found: dict[int, Claim] = {}
-    for name, cell, _ in everywhere:
-        for owner, edit in edits:
-            if edit.match(name, cell):
-                claim = found.setdefault(id(cell), Claim(owner, name, cell, edit))
-                if claim.edit is not edit:
-                    raise _meeting(claim, owner, name)
+    _collect(found, everywhere, [asked for asked in edits if not asked[1].yields])
+    taken = {id(cell) for _, cell, around in everywhere if any(id(part) in found for part in (*around, cell))}
+    free = [place for place in everywhere if id(place[1]) not in taken]
+    _collect(found, free, [asked for asked in edits if asked[1].yields])
     for name, cell, around in everywhere:
         for outer in around:
             if id(cell) in found and id(outer) in found:
                 raise _meeting(found[id(outer)], found[id(cell)].owner, name)
     return list(found.values())
+
+
+def _collect(found: dict[int, Claim], where: Sequence[Place], edits: Sequence[tuple[str, CellEdit]]) -> None:
+    for name, cell, _ in where:
+        for owner, edit in edits:
+            if edit.match(name, cell):
+                claim = found.setdefault(id(cell), Claim(owner, name, cell, edit))
+                if claim.edit is not edit:
+                    raise _meeting(claim, owner, name)
 
 
 def _meeting(claim: Claim, owner: str, name: str) -> UserError:
@@ -76,7 +87,7 @@ def _meeting(claim: Claim, owner: str, name: str) -> UserError:
 
 
 def apply(roots: Sequence[nn.Cell], edits: Sequence[tuple[str, CellEdit]], log: logging.Logger) -> dict[str, int]:
-    """Replace the claimed cells wherever the roots hold them; return how many each plugin replaced.
+    """Replace the claimed cells wherever the roots hold them; return how many each plugin altered.
 
     Args:
         roots: the model first, which is searched; then other cells that share parts of it.
@@ -84,6 +95,7 @@ def apply(roots: Sequence[nn.Cell], edits: Sequence[tuple[str, CellEdit]], log: 
         log: receives one line for each plugin and reason.
     """
     receipts: dict[tuple[str, str], int] = {}
+    totals: dict[str, int] = {}
     for claim in claims(roots[0], edits):
         new = claim.edit.build(claim.name, claim.cell)
         if new is None:
@@ -92,11 +104,10 @@ def apply(roots: Sequence[nn.Cell], edits: Sequence[tuple[str, CellEdit]], log: 
         for root in roots:
             _replace(root, claim.cell, new)
         receipts[claim.owner, claim.edit.why] = receipts.get((claim.owner, claim.edit.why), 0) + 1
+        if claim.edit.alters:
+            totals[claim.owner] = totals.get(claim.owner, 0) + 1
     for (owner, why), count in receipts.items():
         log.info("%s replaced %d cells: %s", owner, count, why)
-    totals: dict[str, int] = {}
-    for (owner, _), count in receipts.items():
-        totals[owner] = totals.get(owner, 0) + count
     return totals
 
 

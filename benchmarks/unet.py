@@ -7,7 +7,8 @@ Each side is a process of its own that has built its model and done its first st
 they take turns, one block of steps each, so that whatever else the machine does slows both. A step is forward, backward
 and AdamW in float32 on the same inputs: batch 2, context 77 x 2048, vector 2816, and the mean squared error. The time
 to the first step begins when everything is imported, and counts building and compiling; the peak is the highest
-resident size of a process.
+resident size of a process. What processors spent on a step, all threads together, tells more when others use the
+machine.
 """
 
 from __future__ import annotations
@@ -151,12 +152,13 @@ def work_for(kind: str, work: Workload) -> None:
     losses = [step()]
     print(json.dumps({"first": time.perf_counter() - started, "loss": losses[0]}), flush=True)
     for line in sys.stdin:
-        times = []
+        times, spent = [], time.process_time()
         for _ in range(int(line)):
             started = time.perf_counter()
             losses.append(step())
             times.append(time.perf_counter() - started)
-        print(json.dumps({"times": times, "loss": losses[-1], "peak": peak()}), flush=True)
+        spent = (time.process_time() - spent) / len(times)
+        print(json.dumps({"times": times, "processor": spent, "loss": losses[-1], "peak": peak()}), flush=True)
 
 
 def peak() -> float:
@@ -170,6 +172,7 @@ class Side:
 
     def __init__(self, kind: str, workload: str) -> None:
         self.times: list[float] = []
+        self.processor: list[float] = []
         self.peak = 0.0
         self.process = subprocess.Popen(
             [sys.executable, __file__, "--side", kind, "--workloads", workload],
@@ -194,6 +197,7 @@ class Side:
         self.process.stdin.flush()
         said = self.answer()
         self.times += said["times"]
+        self.processor.append(said["processor"])
         self.peak = said["peak"]
 
     def end(self) -> None:
@@ -211,6 +215,7 @@ def measure(workload: str, kinds: list[str], blocks: int, steps: int) -> list[li
         for side in sides.values():
             side.run(1)
             side.times.clear()
+            side.processor.clear()
         for _ in range(blocks):
             for side in sides.values():
                 side.run(steps)
@@ -223,7 +228,10 @@ def measure(workload: str, kinds: list[str], blocks: int, steps: int) -> list[li
         ratio = statistics.median(one / two for one, two in zip(side.times, last.times, strict=True))
         spread = f"{min(side.times):.2f} to {max(side.times):.2f}"
         middle = f"{statistics.median(side.times):.2f}"
-        found.append([workload, kind, middle, spread, f"{ratio:.2f}", f"{side.first:.1f}", f"{side.peak:.2f}"])
+        processor = f"{statistics.median(side.processor):.2f}"
+        found.append(
+            [workload, kind, middle, spread, f"{ratio:.2f}", processor, f"{side.first:.1f}", f"{side.peak:.2f}"]
+        )
     return found
 
 
@@ -245,7 +253,7 @@ def main() -> None:
         f"One training step of the UNet, float32, batch {BATCH}: {args.blocks} turns of {args.steps} steps; "
         f"ratios of neighbouring steps to {args.kinds[-1]}."
     )
-    headings = ["workload", "who", "step s", "least to most", "ratio", "first step s", "peak GB"]
+    headings = ["workload", "who", "step s", "least to most", "ratio", "processor s", "first step s", "peak GB"]
     write("unet", title, headings, rows, args.out)
 
 

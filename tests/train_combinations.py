@@ -1,4 +1,4 @@
-"""Trains the smallest SDXL there can be with some of {flash_attn, fp16, sink, ddp}, as often as it is told.
+"""Trains the smallest SDXL there can be with some of {flash_attn, fp16, native, sink, ddp}, as often as it is told.
 
 One process trains several combinations in turn, because starting one costs as much as compiling a graph. Under msrun
 every process runs this, with ddp in each combination.

@@ -13,6 +13,8 @@ import numpy as np
 from mindspore import nn
 from mindspore import ops as P
 
+from .cells import Softmax
+
 
 class Attention(nn.Cell):
     """softmax(q kᵀ / √head_dim) v for several heads (Vaswani et al. 2017, equation 1).
@@ -34,7 +36,7 @@ class Attention(nn.Cell):
         self.reshape, self.transpose = P.Reshape(), P.Transpose()
         self.scores = P.BatchMatMul(transpose_b=True)
         self.mix = P.BatchMatMul()
-        self.softmax = P.Softmax(-1)
+        self.softmax = Softmax()
         if causal:
             # -1e4 rather than -inf: it survives float16 and never makes a row of NaN.
             self.mask = ms.Tensor(np.triu(np.full((causal, causal), -1e4, np.float32), 1))

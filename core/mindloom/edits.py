@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,11 +27,15 @@ class CellEdit:
         build: ``build(name, cell)`` returns what takes its place, or None to leave this one as it is. The new cell
             holds parameters of the same names and shapes.
         why: what the edit is good for, for the receipt.
+        yields: where another claim takes the cell, or one around it, this one gives way instead of being refused.
+        alters: whether the new cell computes something else, so that a checkpoint belongs to runs with this plugin.
     """
 
     match: Callable[[str, nn.Cell], bool]
     build: Callable[[str, nn.Cell], nn.Cell | None]
     why: str
+    yields: bool = False
+    alters: bool = True
 
 
 def watched(registry: Registry, owner: str, edit: CellEdit) -> CellEdit:
@@ -42,7 +46,7 @@ def watched(registry: Registry, owner: str, edit: CellEdit) -> CellEdit:
         return "" if right else f"the build of its CellEdit must return an nn.Cell or None, not {describe(cell)}"
 
     watch = partial(answered, registry, "edit_model", [owner])
-    return CellEdit(watch(edit.match, lambda _: ""), watch(edit.build, misbuilt), edit.why)
+    return replace(edit, match=watch(edit.match, lambda _: ""), build=watch(edit.build, misbuilt))
 
 
 @dataclass(frozen=True)
@@ -108,13 +112,20 @@ def survey(model: nn.Cell, edits: Sequence[tuple[str, CellEdit]]) -> tuple[list[
     """Find the cells that each plugin's edit matches, the first of several claims each; and all claims that clash."""
     everywhere = [place for place in places(model) if place[0]]
     found: dict[int, list[Claim]] = {}
-    for name, cell, _ in everywhere:
+    _collect(found, everywhere, [asked for asked in edits if not asked[1].yields])
+    taken = {id(cell) for _, cell, around in everywhere if any(id(part) in found for part in (*around, cell))}
+    free = [place for place in everywhere if id(place[1]) not in taken]
+    _collect(found, free, [asked for asked in edits if asked[1].yields])
+    return [meeting[0] for meeting in found.values()], _clashes(everywhere, found)
+
+
+def _collect(found: dict[int, list[Claim]], where: Sequence[Place], edits: Sequence[tuple[str, CellEdit]]) -> None:
+    for name, cell, _ in where:
         for owner, edit in edits:
             if edit.match(name, cell):
                 meeting = found.setdefault(id(cell), [])
                 if all(claim.edit is not edit for claim in meeting):  # one edit may match a shared cell's every name
                     meeting.append(Claim(owner, name, cell, edit))
-    return [meeting[0] for meeting in found.values()], _clashes(everywhere, found)
 
 
 def _clashes(everywhere: Sequence[Place], found: Mapping[int, Sequence[Claim]]) -> Iterator[Clash]:
@@ -128,7 +139,7 @@ def _clashes(everywhere: Sequence[Place], found: Mapping[int, Sequence[Claim]]) 
 
 
 def apply(roots: Sequence[nn.Cell], edits: Sequence[tuple[str, CellEdit]], log: logging.Logger) -> dict[str, int]:
-    """Replace the claimed cells wherever the roots hold them; return how many each plugin replaced.
+    """Replace the claimed cells wherever the roots hold them; return how many each plugin altered.
 
     Args:
         roots: the model first, which is searched; then other cells that share parts of it.
@@ -136,6 +147,7 @@ def apply(roots: Sequence[nn.Cell], edits: Sequence[tuple[str, CellEdit]], log: 
         log: receives one line for each plugin and reason.
     """
     receipts: dict[tuple[str, str], int] = {}
+    totals: dict[str, int] = {}
     for claim in claims(roots[0], edits):
         new = claim.edit.build(claim.name, claim.cell)
         if new is None:
@@ -144,11 +156,10 @@ def apply(roots: Sequence[nn.Cell], edits: Sequence[tuple[str, CellEdit]], log: 
         for root in roots:
             _replace(root, claim.cell, new)
         receipts[claim.owner, claim.edit.why] = receipts.get((claim.owner, claim.edit.why), 0) + 1
+        if claim.edit.alters:
+            totals[claim.owner] = totals.get(claim.owner, 0) + 1
     for (owner, why), count in receipts.items():
         log.info("%s replaced %d cells: %s", owner, count, why)
-    totals: dict[str, int] = {}
-    for (owner, _), count in receipts.items():
-        totals[owner] = totals.get(owner, 0) + count
     return totals
 
 

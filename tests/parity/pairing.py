@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from mindloom.cells import GroupNorm
 from mindloom_sdxl.layouts.names import PARTS, to_diffusers
 from mindloom_sdxl.layouts.tensors import Lazy
 from mindloom_sdxl.layouts.text_names import SCALE, to_transformers
@@ -47,7 +48,10 @@ class Part:
 
     @contextmanager
     def trails(self) -> Iterator[tuple[Trail, Trail]]:
-        """Record both sides; the reference's tensors get our names, and both have those that both have made."""
+        """Record both sides; the reference's tensors get our names, and both have those that both have made.
+
+        A norm that is followed by SiLU is one cell with us and two modules with the reference.
+        """
         cells, modules = dict(self.ours.cells_and_names()), dict(self.theirs.named_modules())
         with (
             recording({path: cells[path] for path in self.paths}, of_mindspore) as ours,
@@ -58,6 +62,8 @@ class Part:
         for path, many in self.paths.items():
             if path in ours and all(other in found for other in many):
                 theirs[path] = found[many[0]] if len(many) == 1 else np.concatenate([found[o] for o in many], -1)
+                if isinstance(cells[path], GroupNorm) and cells[path].silu:
+                    theirs[path] = theirs[path] / (1 + np.exp(-theirs[path]))
             else:
                 ours.pop(path, None)
 

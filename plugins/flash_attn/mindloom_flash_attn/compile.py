@@ -1,106 +1,19 @@
-"""The C++ kernel as a shared library: compiled on first use, for this processor, into the user's cache folder."""
+"""The attention kernel as a shared library."""
 
 from __future__ import annotations
 
-import ctypes
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 
-SOURCES = Path(__file__).parent / "kernel"
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-shared", "-fPIC", "-pthread")
+from mindloom import kernels
+
+SOURCE = Path(__file__).parent / "kernel" / "attention.cc"
 ENTRIES = ("attention_forward", "attention_backward")
-PATIENCE = 300
-"""Seconds after which a compiler is given up on; it normally takes five."""
-
-
-class KernelUnavailableError(Exception):
-    """There is no kernel on this machine; the text says why."""
 
 
 def library() -> Path:
-    """Return the compiled kernel, compiling it when this source, compiler and processor have not met before.
-
-    Several processes may do so at once: each compiles for itself, and the last complete file wins.
+    """Return the compiled kernel, compiling it where that has not been done.
 
     Raises:
-        KernelUnavailableError: no compiler, one that fails, or no folder to write to.
+        KernelUnavailableError: see :func:`mindloom.kernels.library`.
     """
-    command = [*_compiler(), *FLAGS]
-    try:
-        folder = _cache() / _key(command)
-        target = folder / "attention.so"
-        if not target.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            _compile(command, target)
-    except OSError as error:
-        raise KernelUnavailableError(f"{error.strerror or error}: {error.filename or command[0]}") from error
-    _probe(target)
-    return target
-
-
-def _compiler() -> list[str]:
-    if named := os.environ.get("CXX"):
-        return named.split()
-    for name in ("g++", "c++", "clang++"):
-        if found := shutil.which(name):
-            return [found]
-    raise KernelUnavailableError("no C++ compiler (g++, c++ or clang++; the environment variable CXX names another)")
-
-
-def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "mindloom"
-
-
-def _key(command: list[str]) -> str:
-    """Name everything that the library depends on; home folders are often shared by unlike machines."""
-    key = hashlib.sha256()
-    for source in sorted(SOURCES.iterdir()):
-        if source.is_file():
-            key.update(source.name.encode() + source.read_bytes())
-    version = subprocess.run([command[0], "--version"], capture_output=True, timeout=PATIENCE)
-    for part in (" ".join(command).encode(), version.stdout, _processor().encode()):
-        key.update(part + b"\0")
-    return key.hexdigest()[:24]
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.platform()
-    telling = ("model name", "flags", "Features", "CPU part")
-    return "\n".join(sorted({line for line in lines if line.startswith(telling)}))
-
-
-def _compile(command: list[str], target: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        made = Path(folder) / target.name
-        try:
-            done = subprocess.run(
-                [*command, str(SOURCES / "attention.cc"), "-o", str(made)],
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=PATIENCE,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise KernelUnavailableError(f"{command[0]} took more than {PATIENCE} seconds") from error
-        if done.returncode or not made.exists():
-            wrong = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
-            raise KernelUnavailableError(f"{command[0]} failed: {wrong[0] if wrong else f'exit {done.returncode}'}")
-        made.replace(target)
-
-
-def _probe(path: Path) -> None:
-    try:
-        loaded = ctypes.CDLL(str(path))
-        for entry in ENTRIES:
-            getattr(loaded, entry)
-    except (OSError, AttributeError) as error:
-        raise KernelUnavailableError(f"{path} does not load ({error}): delete it") from error
+    return kernels.library(SOURCE, ENTRIES)

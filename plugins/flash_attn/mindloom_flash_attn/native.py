@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import os
 from pathlib import Path
 from typing import Any
 
 import mindspore as ms
 import numpy as np
 from mindloom.attention import Attention
+from mindloom.kernels import threads
 from mindspore import nn
 from mindspore import ops as P
 
@@ -43,12 +43,6 @@ def operator(library: Path, heads: int) -> P.Custom:
         return dq, dk, dv, zeros(settings)
 
     return P.Custom(f"{library}:attention_forward", shapes, _dtypes, "aot", bprop=bprop)
-
-
-def threads() -> int:
-    """How many threads the kernel may use: what OMP_NUM_THREADS says, or as many as this process has processors."""
-    wish = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return int(wish) if wish.isdigit() and int(wish) else len(os.sched_getaffinity(0))
 
 
 class NativeAttention(nn.Cell):

@@ -39,8 +39,9 @@ class FlashAttn(Plugin):
 
     def _native(self, run: Run) -> CellEdit:
         from mindloom.edits import CellEdit
+        from mindloom.kernels import KernelUnavailableError
 
-        from .compile import KernelUnavailableError, library
+        from .compile import library
 
         try:
             path = library()

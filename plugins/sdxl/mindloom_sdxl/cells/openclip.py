@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import mindspore as ms
 from mindloom.attention import Attention
+from mindloom.cells import GELU, LayerNorm
 from mindspore import nn
 from mindspore import ops as P
 
-from mindloom_sdxl.cells.activation import GELU
 from mindloom_sdxl.cells.basic import Affine, Dense, Embedding
 from mindloom_sdxl.cells.init import constant, normal
-from mindloom_sdxl.cells.norm import LayerNorm
 from mindloom_sdxl.presets import TextConfig
 
 

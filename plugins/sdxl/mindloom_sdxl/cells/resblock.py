@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import mindspore as ms
+from mindloom.cells import GroupNorm
 from mindspore import nn
 from mindspore import ops as P
 
-from mindloom_sdxl.cells.activation import SiLU
 from mindloom_sdxl.cells.basic import Conv2d, Dense
-from mindloom_sdxl.cells.norm import GroupNorm
 
 
 class ResBlock(nn.Cell):
     """Two normalised convolutions around the time embedding, plus a shortcut (openaimodel.py, ``ResBlock``).
 
     Inputs: features ``[B, inputs, h, w]`` and the embedding ``[B, embedding]``, which the UNet has passed through SiLU
-    once for all blocks. The identities hold the places of the reference's SiLU and dropout, for the names' sake.
+    once for all blocks. The identities hold the places of the reference's SiLU, which is part of our norm, and of its
+    dropout, for the names' sake.
     """
 
     def __init__(self, inputs: int, outputs: int, embedding: int, groups: int) -> None:
         super().__init__()
-        self.in_layers = nn.SequentialCell(GroupNorm(groups, inputs), SiLU(), Conv2d(inputs, outputs))
+        self.in_layers = nn.SequentialCell(GroupNorm(groups, inputs, silu=True), nn.Identity(), Conv2d(inputs, outputs))
         self.emb_layers = nn.SequentialCell(nn.Identity(), Dense(embedding, outputs))
         self.out_layers = nn.SequentialCell(
-            GroupNorm(groups, outputs), SiLU(), nn.Identity(), Conv2d(outputs, outputs, zero=True)
+            GroupNorm(groups, outputs, silu=True), nn.Identity(), nn.Identity(), Conv2d(outputs, outputs, zero=True)
         )
         self.skip_connection = nn.Identity() if inputs == outputs else Conv2d(inputs, outputs, kernel=1)
         self.shape, self.reshape = (-1, outputs, 1, 1), P.Reshape()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import mindspore as ms
+from mindloom import cells
 from mindloom.attention import Attention
+from mindloom.cells import GroupNorm, LayerNorm
 from mindspore import nn
 from mindspore import ops as P
 
-from mindloom_sdxl.cells.activation import GELU
 from mindloom_sdxl.cells.basic import Dense
-from mindloom_sdxl.cells.norm import GroupNorm, LayerNorm
 
 
 class CrossAttention(nn.Cell):
@@ -32,11 +32,10 @@ class GEGLU(nn.Cell):
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.proj, self.gelu, self.split = Dense(width, 2 * inner), GELU(), P.Split(-1, 2)
+        self.proj, self.gate = Dense(width, 2 * inner), cells.GEGLU()
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        value, gate = self.split(self.proj(x))
-        return value * self.gelu(gate)
+        return self.gate(self.proj(x))
 
 
 class FeedForward(nn.Cell):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import mindspore as ms
+from mindloom.cells import GroupNorm, SiLU
 from mindspore import nn
 from mindspore import ops as P
 
-from mindloom_sdxl.cells.activation import SiLU
 from mindloom_sdxl.cells.basic import Conv2d, Dense
 from mindloom_sdxl.cells.embedding import Sinusoid
-from mindloom_sdxl.cells.norm import GroupNorm
 from mindloom_sdxl.cells.resample import Downsample, Upsample
 from mindloom_sdxl.cells.resblock import ResBlock
 from mindloom_sdxl.cells.transformer import SpatialTransformer
@@ -62,7 +61,9 @@ class UNet(nn.Cell):
         )
         self.output_blocks = self._up(skips)
         self.out = nn.SequentialCell(
-            GroupNorm(config.groups, config.channels), SiLU(), Conv2d(config.channels, config.out_channels, zero=True)
+            GroupNorm(config.groups, config.channels, silu=True),
+            nn.Identity(),
+            Conv2d(config.channels, config.out_channels, zero=True),
         )
 
     def _res(self, inputs: int, outputs: int) -> ResBlock:

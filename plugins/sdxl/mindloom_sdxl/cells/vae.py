@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import mindspore as ms
+from mindloom.cells import GroupNorm
 from mindspore import nn
 from mindspore import ops as P
 
-from mindloom_sdxl.cells.activation import SiLU
 from mindloom_sdxl.cells.basic import Conv2d
-from mindloom_sdxl.cells.norm import GroupNorm
 from mindloom_sdxl.cells.resample import EncoderDownsample, Upsample
 from mindloom_sdxl.cells.vae_blocks import EPS, Middle, ResnetBlock
 from mindloom_sdxl.presets import VAEConfig
@@ -65,12 +64,12 @@ class Encoder(nn.Cell):
             ]
         )
         self.mid = Middle(widths[-1], config.groups)
-        self.norm_out, self.silu = GroupNorm(config.groups, widths[-1], EPS), SiLU()
+        self.norm_out = GroupNorm(config.groups, widths[-1], EPS, silu=True)
         self.conv_out = Conv2d(widths[-1], 2 * config.latent_channels)
 
     def construct(self, pixels: ms.Tensor) -> ms.Tensor:
         hidden = self.mid(self.down(self.conv_in(pixels)))
-        return self.conv_out(self.silu(self.norm_out(hidden)))
+        return self.conv_out(self.norm_out(hidden))
 
 
 class Decoder(nn.Cell):
@@ -89,14 +88,14 @@ class Decoder(nn.Cell):
             ]
         )
         self.coarsest = len(widths) - 1
-        self.norm_out, self.silu = GroupNorm(config.groups, widths[0], EPS), SiLU()
+        self.norm_out = GroupNorm(config.groups, widths[0], EPS, silu=True)
         self.conv_out = Conv2d(widths[0], PIXEL_CHANNELS)
 
     def construct(self, latents: ms.Tensor) -> ms.Tensor:
         hidden = self.mid(self.conv_in(latents))
         for i in range(self.coarsest + 1):
             hidden = self.up[self.coarsest - i](hidden)
-        return self.conv_out(self.silu(self.norm_out(hidden)))
+        return self.conv_out(self.norm_out(hidden))
 
 
 class AutoencoderKL(nn.Cell):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import mindspore as ms
 from mindloom.attention import Attention
+from mindloom.cells import GroupNorm
 from mindspore import nn
 from mindspore import ops as P
 
-from mindloom_sdxl.cells.activation import SiLU
 from mindloom_sdxl.cells.basic import Conv2d
-from mindloom_sdxl.cells.norm import GroupNorm
 
 EPS = 1e-6
 
@@ -19,16 +18,15 @@ class ResnetBlock(nn.Cell):
 
     def __init__(self, inputs: int, outputs: int, groups: int) -> None:
         super().__init__()
-        self.norm1, self.conv1 = GroupNorm(groups, inputs, EPS), Conv2d(inputs, outputs)
-        self.norm2, self.conv2 = GroupNorm(groups, outputs, EPS), Conv2d(outputs, outputs)
+        self.norm1, self.conv1 = GroupNorm(groups, inputs, EPS, silu=True), Conv2d(inputs, outputs)
+        self.norm2, self.conv2 = GroupNorm(groups, outputs, EPS, silu=True), Conv2d(outputs, outputs)
         self.project = inputs != outputs
         if self.project:
             self.nin_shortcut = Conv2d(inputs, outputs, kernel=1)
-        self.silu = SiLU()
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        hidden = self.conv1(self.silu(self.norm1(x)))
-        hidden = self.conv2(self.silu(self.norm2(hidden)))
+        hidden = self.conv1(self.norm1(x))
+        hidden = self.conv2(self.norm2(hidden))
         return hidden + (self.nin_shortcut(x) if self.project else x)
 
 

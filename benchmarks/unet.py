@@ -1,0 +1,261 @@
+"""One training step of the UNet beside diffusers' in PyTorch: time, time to the first step, peak memory.
+
+    python benchmarks/unet.py                           # prints a table, writes benchmarks/results/unet.{md,json}
+    python benchmarks/unet.py --workloads W1 --kinds native torch
+
+Each side is a process of its own that has built its model and done its first step before the other is started; then
+they take turns, one block of steps each, so that whatever else the machine does slows both. A step is forward, backward
+and AdamW in float32 on the same inputs: batch 2, context 77 x 2048, vector 2816, and the mean squared error. The time
+to the first step begins when everything is imported, and counts building and compiling; the peak is the highest
+resident size of a process. What processors spent on a step, all threads together, tells more when others use the
+machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from report import RESULTS, write
+
+ROOT = Path(__file__).resolve().parents[1]
+BATCH, TOKENS, CONTEXT, VECTOR, HEAD = 2, 77, 2048, 2816, 64
+SIZE_DIM, MULT = 256, (1, 2, 4)
+Step = Callable[[], float]
+KINDS: dict[str, tuple[str, ...] | None] = {
+    "native": ("native", "flash_attn"),
+    "flash": ("flash_attn",),
+    "plain": (),
+    "torch": None,
+}
+"""Who computes, and with which plugins."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Channels of the first level, depths of the levels, and the side of the latents."""
+
+    channels: int
+    depths: tuple[int, int, int]
+    side: int
+
+
+WORKLOADS = {
+    "W0": Workload(32, (0, 1, 1), 16),
+    "W1": Workload(128, (0, 1, 2), 32),
+    "W2": Workload(64, (0, 1, 2), 64),
+    "W3": Workload(64, (0, 2, 10), 32),
+}
+"""W0 is for trying things out."""
+
+
+def inputs(work: Workload) -> list[np.ndarray]:
+    """Latents, timesteps, context, vector and what is to be predicted."""
+    rng = np.random.default_rng(0)
+    latents = (BATCH, 4, work.side, work.side)
+    shapes = [latents, (BATCH, TOKENS, CONTEXT), (BATCH, VECTOR), latents]
+    first, context, vector, target = (rng.standard_normal(shape, np.float32) for shape in shapes)
+    return [first, np.array([10, 700], np.int32), context, vector, target]
+
+
+def mindspore_step(work: Workload, plugins: tuple[str, ...]) -> Callable[[], Step]:
+    """Return what builds the step that a run builds with these plugins."""
+    sys.path[:0] = [str(ROOT / "core"), *(str(path.parent) for path in (ROOT / "plugins").glob("*/setup.cfg"))]
+    import mindspore as ms
+    from mindloom.build import alter_model, make_step
+    from mindloom.defaults import Defaults
+    from mindloom.registry import Registry
+    from mindloom.schema import Config
+    from mindloom_flash_attn import FlashAttn
+    from mindloom_native import Native
+    from mindloom_sdxl.cells.unet import UNet
+    from mindloom_sdxl.presets import UNetConfig
+    from mindspore import nn, ops
+
+    class Loss(nn.Cell):
+        """Mean squared error of the prediction."""
+
+        def __init__(self, unet: nn.Cell) -> None:
+            super().__init__()
+            self.unet, self.mean = unet, ops.ReduceMean()
+
+        def construct(self, latents, timesteps, context, vector, target):  # type: ignore[no-untyped-def]
+            error = self.unet(latents, timesteps, context, vector) - target
+            return self.mean(error * error)
+
+    def build() -> Step:
+        cfg = Config()
+        cfg.optim.max_grad_norm = 0.0
+        chosen = {name: {"native": Native, "flash_attn": FlashAttn}[name]() for name in plugins}
+        for plugin in chosen.values():
+            plugin.cfg = plugin.Config()
+        run: Any = SimpleNamespace(cfg=cfg, log=logging.getLogger("benchmark"), averages=None)
+        run.plugins = Registry(chosen, Defaults())
+        run.device = run.plugins.call("make_device", cfg=cfg)
+        unet = UNet(UNetConfig(work.channels, MULT, 2, work.depths, work.depths[-1], HEAD, CONTEXT, VECTOR))
+        run.task = SimpleNamespace(model=unet, loss=Loss(unet), cells=(), keep_float32=())
+        step = make_step(run, alter_model(run))
+        lr, columns = ms.Tensor(1e-5, ms.float32), [ms.Tensor(array) for array in inputs(work)]
+        return lambda: float(step(lr, *columns)[0].asnumpy())
+
+    return build
+
+
+def torch_step(work: Workload) -> Callable[[], Step]:
+    """Return what builds diffusers' UNet with PyTorch's AdamW."""
+    import torch
+    from diffusers import UNet2DConditionModel
+
+    sys.path[:0] = [str(ROOT / "core"), str(ROOT / "plugins" / "sdxl")]
+    from mindloom_sdxl.layouts import configs
+    from mindloom_sdxl.presets import UNetConfig
+
+    def build() -> Step:
+        config = UNetConfig(work.channels, MULT, 2, work.depths, work.depths[-1], HEAD, CONTEXT, VECTOR)
+        unet = UNet2DConditionModel.from_config(configs.unet(config, SIZE_DIM, work.side))
+        unet.train()
+        optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-5)
+        latents, timesteps, context, vector, target = map(torch.from_numpy, inputs(work))
+        added = {"text_embeds": vector[:, : VECTOR - 6 * SIZE_DIM], "time_ids": torch.full((BATCH, 6), 1024.0)}
+
+        def step() -> float:
+            optimizer.zero_grad()
+            found = unet(latents, timesteps, context, added_cond_kwargs=added).sample
+            loss = ((found - target) ** 2).mean()
+            loss.backward()
+            optimizer.step()
+            return float(loss.detach())
+
+        return step
+
+    return build
+
+
+def work_for(kind: str, work: Workload) -> None:
+    """Be one side: say how long the first step took, then do as many steps as each line of the input says."""
+    plugins = KINDS[kind]
+    build = torch_step(work) if plugins is None else mindspore_step(work, plugins)
+    started = time.perf_counter()
+    step = build()
+    losses = [step()]
+    print(json.dumps({"first": time.perf_counter() - started, "loss": losses[0]}), flush=True)
+    for line in sys.stdin:
+        times, spent = [], time.process_time()
+        for _ in range(int(line)):
+            started = time.perf_counter()
+            losses.append(step())
+            times.append(time.perf_counter() - started)
+        spent = (time.process_time() - spent) / len(times)
+        print(json.dumps({"times": times, "processor": spent, "loss": losses[-1], "peak": peak()}), flush=True)
+
+
+def peak() -> float:
+    """Highest resident size of this process in GB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024**2 for line in lines if line.startswith("VmHWM"))
+
+
+class Side:
+    """A process that does steps when it is told to."""
+
+    def __init__(self, kind: str, workload: str) -> None:
+        self.times: list[float] = []
+        self.processor: list[float] = []
+        self.peak = 0.0
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--side", kind, "--workloads", workload],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={"GLOG_v": "3", **os.environ},
+        )
+        self.first = self.answer()["first"]
+
+    def answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                found: dict[str, Any] = json.loads(line)
+                return found
+        raise SystemExit(f"a side ended with exit code {self.process.wait()}")
+
+    def run(self, steps: int) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{steps}\n")
+        self.process.stdin.flush()
+        said = self.answer()
+        self.times += said["times"]
+        self.processor.append(said["processor"])
+        self.peak = said["peak"]
+
+    def end(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def measure(workload: str, kinds: list[str], blocks: int, steps: int) -> list[list[Any]]:
+    """The rows of one workload; ratios are to the last side."""
+    sides: dict[str, Side] = {}
+    try:
+        for kind in kinds:
+            sides[kind] = Side(kind, workload)
+        for side in sides.values():
+            side.run(1)
+            side.times.clear()
+            side.processor.clear()
+        for _ in range(blocks):
+            for side in sides.values():
+                side.run(steps)
+    finally:
+        for side in sides.values():
+            side.end()
+    last = sides[kinds[-1]]
+    found = []
+    for kind, side in sides.items():
+        ratio = statistics.median(one / two for one, two in zip(side.times, last.times, strict=True))
+        spread = f"{min(side.times):.2f} to {max(side.times):.2f}"
+        middle = f"{statistics.median(side.times):.2f}"
+        processor = f"{statistics.median(side.processor):.2f}"
+        found.append(
+            [workload, kind, middle, spread, f"{ratio:.2f}", processor, f"{side.first:.1f}", f"{side.peak:.2f}"]
+        )
+    return found
+
+
+def main() -> None:
+    """Measure every workload and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=["W1", "W2", "W3"])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["native", "torch"])
+    parser.add_argument("--blocks", type=int, default=5, help="how often each side has its turn")
+    parser.add_argument("--steps", type=int, default=3, help="steps in a turn")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
+    parser.add_argument("--side", choices=KINDS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.side:
+        work_for(args.side, WORKLOADS[args.workloads[0]])
+        return
+    rows = [row for name in args.workloads for row in measure(name, args.kinds, args.blocks, args.steps)]
+    title = (
+        f"One training step of the UNet, float32, batch {BATCH}: {args.blocks} turns of {args.steps} steps; "
+        f"ratios of neighbouring steps to {args.kinds[-1]}."
+    )
+    headings = ["workload", "who", "step s", "least to most", "ratio", "processor s", "first step s", "peak GB"]
+    write("unet", title, headings, rows, args.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The seam for small cells that other implementations may claim: normalisation, activations, softmax.
+
+A model builds its layers from these; a plugin finds them by their class, takes over their parameters (``weight`` and
+``bias``, where they have any) and computes the same. They are written with primitives, which compile faster than
+functions.
+"""
+
+from __future__ import annotations
+
+import mindspore as ms
+from mindspore import Parameter, nn
+from mindspore import ops as P
+from mindspore.common.initializer import initializer
+from mindspore.ops import auto_generate
+
+
+def ones(*shape: int) -> Parameter:
+    return Parameter(initializer("ones", shape, ms.float32))
+
+
+def zeros(*shape: int) -> Parameter:
+    return Parameter(initializer("zeros", shape, ms.float32))
+
+
+class LayerNorm(nn.Cell):
+    """Normalise the last axis, which has ``width`` elements (Ba et al. 2016)."""
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight, self.bias = ones(width), zeros(width)
+        self.eps = eps
+        self.norm = P.LayerNorm(-1, -1, eps)
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        normed, _, _ = self.norm(x, self.weight, self.bias)
+        return normed
+
+
+class GroupNorm(nn.Cell):
+    """Normalise groups of channels of NCHW (Wu and He 2018); with ``silu``, the result passes through SiLU, too."""
+
+    def __init__(self, groups: int, channels: int, eps: float = 1e-5, silu: bool = False) -> None:
+        super().__init__()
+        self.weight, self.bias = ones(channels), zeros(channels)
+        self.groups, self.eps, self.silu = groups, eps, silu
+        self.norm, self.activation = auto_generate.GroupNorm(), auto_generate.SiLU()
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        normed, _, _ = self.norm(x, self.groups, self.weight, self.bias, self.eps)
+        if self.silu:
+            normed = self.activation(normed)
+        return normed
+
+
+class SiLU(nn.Cell):
+    """x σ(x)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.silu = auto_generate.SiLU()
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        return self.silu(x)
+
+
+class GELU(nn.Cell):
+    """x Φ(x) with the exact normal distribution (Hendrycks and Gimpel 2016), not its tanh approximation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.erf = P.Erf()
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        return x * (self.erf(x * 0.7071067811865476) * 0.5 + 0.5)
+
+
+class QuickGELU(nn.Cell):
+    """x σ(1.702 x), what OpenAI trained CLIP with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sigmoid = P.Sigmoid()
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        return x * self.sigmoid(x * 1.702)
+
+
+class GEGLU(nn.Cell):
+    """``[..., 2 n]`` -> ``[..., n]``: the first half of the last axis times GELU of the second (Shazeer 2020)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.erf, self.split = P.Erf(), P.Split(-1, 2)
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        value, gate = self.split(x)
+        return value * (gate * (self.erf(gate * 0.7071067811865476) * 0.5 + 0.5))
+
+
+class Softmax(nn.Cell):
+    """exp(x) over its sum along the last axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.softmax = P.Softmax(-1)
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        return self.softmax(x)

@@ -1,0 +1,85 @@
+"""The cells of ``mindloom.cells`` on the compiled kernels. What is not float32 goes the plain way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mindspore as ms
+from mindloom import cells
+from mindspore import nn
+
+from .operators import group_norm, layer_norm, settings, softmax, unary
+
+
+class NativeUnary(nn.Cell):
+    """One of the cells without parameters."""
+
+    def __init__(self, plain: nn.Cell, operator: Any) -> None:
+        super().__init__()
+        self.plain, self.operator, self.settings = plain, operator, settings()
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        if x.dtype != ms.float32:
+            return self.plain(x)
+        return self.operator(x, self.settings)
+
+
+class NativeLayerNorm(cells.LayerNorm):
+    """:class:`mindloom.cells.LayerNorm` with the same parameters."""
+
+    def __init__(self, plain: cells.LayerNorm, library: Path) -> None:
+        super().__init__(plain.weight.shape[0], plain.eps)
+        self.weight, self.bias = plain.weight, plain.bias
+        self.operator, self.settings = layer_norm(library), settings(plain.eps)
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        if x.dtype != ms.float32 or self.weight.dtype != ms.float32:
+            normed, _, _ = self.norm(x, self.weight, self.bias)
+        else:
+            normed, _, _ = self.operator(x, self.weight, self.bias, self.settings)
+        return normed
+
+
+class NativeGroupNorm(cells.GroupNorm):
+    """:class:`mindloom.cells.GroupNorm` with the same parameters, SiLU in the same pass."""
+
+    def __init__(self, plain: cells.GroupNorm, library: Path) -> None:
+        super().__init__(plain.groups, plain.weight.shape[0], plain.eps, plain.silu)
+        self.weight, self.bias = plain.weight, plain.bias
+        self.operator = group_norm(library, plain.groups)
+        self.settings = settings(plain.eps, plain.groups, float(plain.silu))
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        if x.dtype != ms.float32 or self.weight.dtype != ms.float32:
+            normed, _, _ = self.norm(x, self.groups, self.weight, self.bias, self.eps)
+            if self.silu:
+                normed = self.activation(normed)
+        else:
+            normed, _, _ = self.operator(x, self.weight, self.bias, self.settings)
+        return normed
+
+
+Build = Callable[[Any, Path], nn.Cell]
+
+
+def _unary(name: str) -> Build:
+    return lambda plain, library: NativeUnary(plain, unary(library, name))
+
+
+KINDS: dict[type[nn.Cell], Build] = {
+    cells.LayerNorm: NativeLayerNorm,
+    cells.GroupNorm: NativeGroupNorm,
+    cells.GEGLU: _unary("geglu"),
+    cells.GELU: _unary("gelu"),
+    cells.QuickGELU: _unary("quick_gelu"),
+    cells.SiLU: _unary("silu"),
+    cells.Softmax: lambda plain, library: NativeUnary(plain, softmax(library)),
+}
+"""Which cells are claimed, and what takes their place."""
+
+
+def native(plain: nn.Cell, library: Path) -> nn.Cell:
+    """The cell that takes the place of one whose class is among :data:`KINDS`."""
+    return KINDS[type(plain)](plain, library)

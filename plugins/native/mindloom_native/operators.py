@@ -1,0 +1,97 @@
+"""MindSpore operators around the entries of ``kernel/native.cc``, forward and backward, for float32."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindloom.kernels import threads
+from mindspore import ops as P
+
+Shape = tuple[int, ...]
+
+
+def settings(*more: float) -> ms.Tensor:
+    """The input that tells a kernel its threads, and what else it needs to know."""
+    return ms.Tensor(np.array([threads(), *more], np.float32))
+
+
+def _first(x: Any, *others: Any) -> Any:
+    return x
+
+
+def _three(x: Any, weight: Any, bias: Any, *others: Any) -> tuple[Any, Any, Any]:
+    return x, weight, bias
+
+
+def _like_x(x: Any, *others: Any) -> tuple[Any, Any, Any]:
+    return x, x, x
+
+
+def _half(x: Shape, settings: Shape) -> Shape:
+    return (*x[:-1], x[-1] // 2)
+
+
+def _layer_norm(x: Shape, *others: Shape) -> tuple[Shape, Shape, Shape]:
+    return x, x[:-1], x[:-1]
+
+
+def _layer_norm_backward(x: Shape, weight: Shape, *others: Shape) -> tuple[Shape, Shape, Shape]:
+    return x, weight, weight
+
+
+@functools.cache
+def unary(library: Path, name: str) -> P.Custom:
+    """``(x, settings) -> y`` of an entry whose gradient needs x: gelu, quick_gelu, silu, geglu."""
+    backward = P.Custom(f"{library}:{name}_backward", _first, _first, "aot")
+    zeros = P.ZerosLike()
+
+    def bprop(x, settings, y, dy):  # type: ignore[no-untyped-def]
+        return backward(x, dy, settings), zeros(settings)
+
+    return P.Custom(f"{library}:{name}", _half if name == "geglu" else _first, _first, "aot", bprop=bprop)
+
+
+@functools.cache
+def softmax(library: Path) -> P.Custom:
+    """``(x, settings) -> y`` along the last axis."""
+    backward = P.Custom(f"{library}:softmax_backward", _first, _first, "aot")
+    zeros = P.ZerosLike()
+
+    def bprop(x, settings, y, dy):  # type: ignore[no-untyped-def]
+        return backward(y, dy, settings), zeros(settings)
+
+    return P.Custom(f"{library}:softmax", _first, _first, "aot", bprop=bprop)
+
+
+@functools.cache
+def layer_norm(library: Path) -> P.Custom:
+    """``(x, weight, bias, settings [threads, eps]) -> (y, mean, rstd)``."""
+    backward = P.Custom(f"{library}:layer_norm_backward", _layer_norm_backward, _like_x, "aot")
+    zeros = P.ZerosLike()
+
+    def bprop(x, weight, bias, settings, outputs, grads):  # type: ignore[no-untyped-def]
+        dx, dweight, dbias = backward(x, weight, outputs[1], outputs[2], grads[0], settings)
+        return dx, dweight, dbias, zeros(settings)
+
+    return P.Custom(f"{library}:layer_norm", _layer_norm, _like_x, "aot", bprop=bprop)
+
+
+@functools.cache
+def group_norm(library: Path, groups: int) -> P.Custom:
+    """``(x, weight, bias, settings [threads, eps, groups, silu]) -> (y, mean, rstd)``."""
+
+    def shapes(x: Shape, *others: Shape) -> tuple[Shape, Shape, Shape]:
+        return x, (x[0], groups), (x[0], groups)
+
+    backward = P.Custom(f"{library}:group_norm_backward", _three, _like_x, "aot")
+    zeros = P.ZerosLike()
+
+    def bprop(x, weight, bias, settings, outputs, grads):  # type: ignore[no-untyped-def]
+        dx, dweight, dbias = backward(x, weight, bias, outputs[1], outputs[2], grads[0], settings)
+        return dx, dweight, dbias, zeros(settings)
+
+    return P.Custom(f"{library}:group_norm", shapes, _like_x, "aot", bprop=bprop)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -147,20 +146,19 @@ def test_an_installed_distribution_declares_the_same(tmp_path: Path, monkeypatch
 
 def test_help_is_fast_and_imports_neither_mindspore_nor_plugins() -> None:
     code = (
-        "import sys, time; began = time.perf_counter()\nfrom mindloom import cli\n"
+        "import sys, time\nfrom mindloom import cli\n"
         "for argv in (['--help'], ['data', '--help'], ['data', 'check', '--help']):\n"
         "    try: cli.main(argv)\n    except SystemExit: pass\n"
-        "print(time.perf_counter() - began, file=sys.stderr)\n"
+        "print(time.process_time(), file=sys.stderr)\n"  # not the wall's: other tests run beside this one
         "bad = [n for n in sys.modules if n.startswith(('mindspore', 'mindloom_', 'numpy', 'PIL'))]\n"
         "print(bad, file=sys.stderr)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "core")}
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
-        seconds.append(time.perf_counter() - began)
         assert done.stderr.splitlines()[-1] == "[]", done.stderr
+        seconds.append(float(done.stderr.splitlines()[-2]))
     assert min(seconds) < 0.5
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -162,21 +161,21 @@ def test_a_missing_plugin_file_is_refused(tmp_path: Path) -> None:
 
 def test_listing_plugins_is_fast_and_does_not_import_mindspore() -> None:
     script = (
-        "import sys, runpy; sys.argv = ['train.py', '--list-plugins']\n"
+        "import sys, runpy, time; sys.argv = ['train.py', '--list-plugins']\n"
         "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
         "except SystemExit as stop: assert not stop.code\n"
         "heavy = {'mindspore', 'numpy', 'PIL', 'transformers'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
+        "print(time.process_time())"  # not the wall's: other tests run beside this one
     )
     environment = {**os.environ, "PYTHONPATH": ""}
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30
         )
-        seconds.append(time.perf_counter() - start)
         assert done.returncode == 0, done.stderr
+        seconds.append(float(done.stdout.splitlines()[-1]))
     for path in (ROOT / "plugins").glob("*/setup.cfg"):
         assert path.parent.name in done.stdout
     assert min(seconds) < 0.5

@@ -142,7 +142,8 @@ class Saving:
             self.under_way = writing = Writing(run, run.step)
             if run.world.is_main:
                 try:
-                    snapshot = capture(run, self.cell, self.host)
+                    with blaming(run.plugins.plugins, "saving a checkpoint"):
+                        snapshot = capture(run, self.cell, self.host)
                     if behind:
                         writing.start(snapshot)
                     else:

@@ -168,7 +168,7 @@ def divided(times: list[float], log_interval: int) -> Parts:
 def bare_loop(log_interval: int) -> Callable[..., None]:
     """A loop that only drives the stepper and reads the loss as often as a log would."""
 
-    def dispatch_all(run: Any, built: Any, listen: Any) -> None:
+    def dispatch_all(run: Any, built: Any, saving: Any, listen: Any) -> None:
         for result in built.stepper:
             run.step += result.n
             if run.step % log_interval == 0:

@@ -109,8 +109,13 @@ class ToyTask(Task):
         return [np.full((16, 16, 3), level, np.uint8) for _ in prompts]
 
     def load_weights(self, path: Path) -> None:
-        import mindspore as ms
+        load_npz(self.model, path)
 
-        values = np.load(path, allow_pickle=False)
-        for name, param in self.model.parameters_and_names():
-            param.set_data(ms.Tensor(values[name]))
+
+def load_npz(model: Any, path: Path) -> None:
+    """Fill a cell's parameters from a NumPy file with their names."""
+    import mindspore as ms
+
+    values = np.load(path, allow_pickle=False)
+    for name, param in model.parameters_and_names():
+        param.set_data(ms.Tensor(values[name]))

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import mindspore as ms
 import numpy as np
-from mindloom import Plugin, hookimpl
 from mindloom.attention import Attention
-from mindloom.task import Draw, Sample, Task
+from mindloom.testing.tokens import tokens
 from mindspore import Parameter, nn
 from mindspore import ops as P
 
@@ -32,45 +28,4 @@ class Model(nn.Cell):
         return self.attention(q, k, v)
 
 
-class Loss(nn.Cell):
-    """Mean squared error against the tokens in reverse order."""
-
-    def __init__(self, model: nn.Cell) -> None:
-        super().__init__()
-        self.model, self.mean, self.reverse = model, P.ReduceMean(), P.ReverseV2([1])
-
-    def construct(self, tokens: ms.Tensor) -> ms.Tensor:
-        error = self.model(tokens) - self.reverse(tokens)
-        return self.mean(error * error)
-
-
-class AttentionTask(Task):
-    """Random tokens."""
-
-    columns = ("tokens",)
-
-    def __init__(self) -> None:
-        self.model = Model()
-        self.loss = Loss(self.model)
-
-    def transform(self, sample: Sample, draw: Draw) -> dict[str, np.ndarray]:
-        return {"tokens": draw("tokens").standard_normal((TOKENS, WIDTH), np.float32)}
-
-    def load_weights(self, path: Path) -> None:
-        raise NotImplementedError
-
-
-class Attentive(Plugin):
-    """Offers samples and a task, in the place of the kit's toy."""
-
-    @hookimpl
-    def make_task(self) -> Task:
-        """A fresh task."""
-        return AttentionTask()
-
-    @hookimpl
-    def add_formats(self) -> dict[str, Any]:
-        """Only numbers."""
-        from mindloom.testing import Numbers
-
-        return {"numbers": lambda path, world: Numbers(12)}
+Attentive = tokens(Model, TOKENS, WIDTH)

@@ -14,8 +14,8 @@ from mindloom import Plugin, cells, hookimpl
 from mindloom.attention import Attention
 from mindloom.edits import CellEdit
 from mindloom.precision import Precision
-from mindloom.task import Draw, Sample, Task
 from mindloom.testing import Fitted, fit
+from mindloom.testing.tokens import tokens
 from mindloom_native import Native
 from mindspore import Parameter, nn
 from mindspore import ops as P
@@ -40,48 +40,7 @@ class Model(nn.Cell):
         return self.groups(self.attention(x, gated, gated) + gated)
 
 
-class Loss(nn.Cell):
-    """Mean squared error against the tokens in reverse order."""
-
-    def __init__(self, model: nn.Cell) -> None:
-        super().__init__()
-        self.model, self.mean, self.reverse = model, P.ReduceMean(), P.ReverseV2([1])
-
-    def construct(self, tokens: ms.Tensor) -> ms.Tensor:
-        error = self.model(tokens) - self.reverse(tokens)
-        return self.mean(error * error)
-
-
-class BlockTask(Task):
-    """Random tokens."""
-
-    columns = ("tokens",)
-
-    def __init__(self) -> None:
-        self.model = Model()
-        self.loss = Loss(self.model)
-
-    def transform(self, sample: Sample, draw: Draw) -> dict[str, np.ndarray]:
-        return {"tokens": draw("tokens").standard_normal((TOKENS, WIDTH), np.float32)}
-
-    def load_weights(self, path: Path) -> None:
-        raise NotImplementedError
-
-
-class Blocks(Plugin):
-    """Offers samples and a task, in the place of the kit's toy."""
-
-    @hookimpl
-    def make_task(self) -> Task:
-        """A fresh task."""
-        return BlockTask()
-
-    @hookimpl
-    def add_formats(self) -> dict[str, Any]:
-        """Only numbers."""
-        from mindloom.testing import Numbers
-
-        return {"numbers": lambda path, world: Numbers(12)}
+Blocks = tokens(Model, TOKENS, WIDTH)
 
 
 class Halved(Plugin):

@@ -1,4 +1,4 @@
-"""The seam for small cells that other implementations may claim: normalisation, activations, softmax.
+"""The seam for small cells that other implementations may claim: linear layers, normalisation, activations, softmax.
 
 A model builds its layers from these; a plugin finds them by their class, takes over their parameters (``weight`` and
 ``bias``, where they have any) and computes the same. They are written with primitives, which compile faster than
@@ -8,18 +8,41 @@ functions.
 from __future__ import annotations
 
 import mindspore as ms
-from mindspore import Parameter, nn
+from mindspore import nn
 from mindspore import ops as P
-from mindspore.common.initializer import initializer
 from mindspore.ops import auto_generate
 
-
-def ones(*shape: int) -> Parameter:
-    return Parameter(initializer("ones", shape, ms.float32))
+from .initial import fan_in, normal, ones, zeros
 
 
-def zeros(*shape: int) -> Parameter:
-    return Parameter(initializer("zeros", shape, ms.float32))
+class Affine(nn.Cell):
+    """``x Wᵀ + b`` over the last axis of ``x`` with weight ``[out, in]``, bias ``[out]`` or None.
+
+    The operators of ``nn.Dense``: Ascend has them at every jit level, which is not said of the fused ``ops.Dense``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matmul, self.add, self.reshape = P.MatMul(transpose_b=True), P.BiasAdd(), P.Reshape()
+
+    def construct(self, x: ms.Tensor, weight: ms.Tensor, bias: ms.Tensor | None) -> ms.Tensor:
+        product = self.matmul(self.reshape(x, (-1, x.shape[-1])), weight)
+        if bias is not None:
+            product = self.add(product, bias)
+        return self.reshape(product, (*x.shape[:-1], weight.shape[0]))
+
+
+class Dense(nn.Cell):
+    """Linear layer over the last axis; weight ``[out, in]``, drawn from N(0, std²) where ``std`` is given."""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = True, std: float | None = None) -> None:
+        super().__init__()
+        self.weight = fan_in(outputs, inputs) if std is None else normal(std, outputs, inputs)
+        self.bias = zeros(outputs) if bias else None
+        self.affine = Affine()
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        return self.affine(x, self.weight, self.bias)
 
 
 class LayerNorm(nn.Cell):

@@ -29,6 +29,11 @@ class CellEdit:
         why: what the edit is good for, for the receipt.
         yields: where another claim takes the cell, or one around it, this one gives way instead of being refused.
         alters: whether the new cell computes something else, so that a checkpoint belongs to runs with this plugin.
+        equal: whether the new cell computes what the old one does, up to rounding, so that a cell around it may do
+            the work of both.
+        wraps: the new cell holds the cells inside the old one, for what it does not compute itself, and does their
+            work in all else. Others may replace those, too; unless each does so by what is ``equal``, this claim is
+            dropped.
     """
 
     match: Callable[[str, nn.Cell], bool]
@@ -36,6 +41,8 @@ class CellEdit:
     why: str
     yields: bool = False
     alters: bool = True
+    equal: bool = False
+    wraps: bool = False
 
 
 def watched(registry: Registry, owner: str, edit: CellEdit) -> CellEdit:
@@ -116,7 +123,20 @@ def survey(model: nn.Cell, edits: Sequence[tuple[str, CellEdit]]) -> tuple[list[
     taken = {id(cell) for _, cell, around in everywhere if any(id(part) in found for part in (*around, cell))}
     free = [place for place in everywhere if id(place[1]) not in taken]
     _collect(found, free, [asked for asked in edits if asked[1].yields])
+    for cell in _spoilt(everywhere, found):
+        found.pop(cell, None)
     return [meeting[0] for meeting in found.values()], _clashes(everywhere, found)
+
+
+def _spoilt(everywhere: Sequence[Place], found: Mapping[int, Sequence[Claim]]) -> set[int]:
+    """Cells whose wrapping claim would do the work of a claim inside it that computes something else."""
+    return {
+        id(outer)
+        for _, cell, around in everywhere
+        for outer in around
+        if any(claim.edit.wraps for claim in found.get(id(outer), ()))
+        and any(not claim.edit.equal for claim in found.get(id(cell), ()))
+    }
 
 
 def _collect(found: dict[int, list[Claim]], where: Sequence[Place], edits: Sequence[tuple[str, CellEdit]]) -> None:
@@ -134,7 +154,7 @@ def _clashes(everywhere: Sequence[Place], found: Mapping[int, Sequence[Claim]]) 
             yield Clash((meeting[0].owner, claim.owner), claim.name)
     for name, cell, around in everywhere:
         for outer in around:
-            if id(cell) in found and id(outer) in found:
+            if id(cell) in found and id(outer) in found and not found[id(outer)][0].edit.wraps:
                 yield Clash((found[id(outer)][0].owner, found[id(cell)][0].owner), name)
 
 
@@ -148,16 +168,19 @@ def apply(roots: Sequence[nn.Cell], edits: Sequence[tuple[str, CellEdit]], log: 
     """
     receipts: dict[tuple[str, str], int] = {}
     totals: dict[str, int] = {}
-    for claim in claims(roots[0], edits):
-        new = claim.edit.build(claim.name, claim.cell)
-        if new is None:
-            continue
-        _check_parameters(claim, new)
-        for root in roots:
-            _replace(root, claim.cell, new)
-        receipts[claim.owner, claim.edit.why] = receipts.get((claim.owner, claim.edit.why), 0) + 1
-        if claim.edit.alters:
-            totals[claim.owner] = totals.get(claim.owner, 0) + 1
+    found = claims(roots[0], edits)
+    for wraps in (False, True):  # those that wrap need to see what takes its place inside
+        built = {}
+        for claim in found:
+            new = claim.edit.build(claim.name, claim.cell) if claim.edit.wraps == wraps else None
+            if new is None:
+                continue
+            _check_parameters(claim, new)
+            built[id(claim.cell)] = new
+            receipts[claim.owner, claim.edit.why] = receipts.get((claim.owner, claim.edit.why), 0) + 1
+            if claim.edit.alters:
+                totals[claim.owner] = totals.get(claim.owner, 0) + 1
+        _replace(roots, built)
     for (owner, why), count in receipts.items():
         log.info("%s replaced %d cells: %s", owner, count, why)
     return totals
@@ -181,13 +204,15 @@ def _check_parameters(claim: Claim, new: nn.Cell) -> None:
             after[name].set_data(before)
 
 
-def _replace(root: nn.Cell, old: nn.Cell, new: nn.Cell) -> None:
-    inside = {id(cell) for _, cell in new.cells_and_names()}  # a replacement may wrap what it replaces
-    for _, parent in list(root.cells_and_names()):
-        for index, (key, child) in enumerate(list(parent._cells.items())):
-            if child is not old or id(parent) in inside:
-                continue
-            if isinstance(parent, nn.SequentialCell | nn.CellList):
-                parent[index] = new
-            else:
-                setattr(parent, key, new)
+def _replace(roots: Sequence[nn.Cell], built: Mapping[int, nn.Cell]) -> None:
+    """Put the new cells where the roots hold those of these identities, unless they wrap what they replace."""
+    inside = {old: {id(cell) for _, cell in new.cells_and_names()} for old, new in built.items()}
+    for root in roots:
+        for _, parent in list(root.cells_and_names()):
+            for index, (key, child) in enumerate(list(parent._cells.items())):
+                if id(child) not in built or id(parent) in inside[id(child)]:
+                    continue
+                if isinstance(parent, nn.SequentialCell | nn.CellList):
+                    parent[index] = built[id(child)]
+                else:
+                    setattr(parent, key, built[id(child)])

@@ -54,7 +54,7 @@ class FlashAttn(Plugin):
         def build(name: str, cell: Any) -> nn.Cell:
             return NativeAttention.like(cell, path)
 
-        return CellEdit(is_attention, build, f"memory linear in tokens, C++ kernel {path}")
+        return CellEdit(is_attention, build, f"memory linear in tokens, C++ kernel {path}", equal=True)
 
     def _chunked(self) -> CellEdit:
         from mindloom.edits import CellEdit
@@ -64,7 +64,7 @@ class FlashAttn(Plugin):
         def build(name: str, cell: Any) -> nn.Cell:
             return ChunkedAttention.like(cell)
 
-        return CellEdit(is_attention, build, f"scores of {CHUNK} queries at a time")
+        return CellEdit(is_attention, build, f"scores of {CHUNK} queries at a time", equal=True)
 
     def _ascend(self, run: Run, model: nn.Cell) -> CellEdit:
         from mindloom.edits import CellEdit

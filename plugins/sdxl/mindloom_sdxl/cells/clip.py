@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import mindspore as ms
 from mindloom.attention import Attention
-from mindloom.cells import LayerNorm, QuickGELU
+from mindloom.cells import Dense, LayerNorm, QuickGELU
 from mindspore import nn
 
-from mindloom_sdxl.cells.basic import Dense, Embedding
+from mindloom_sdxl.cells.basic import Embedding
 from mindloom_sdxl.presets import TextConfig
 
 

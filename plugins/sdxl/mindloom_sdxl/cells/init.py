@@ -1,26 +1,10 @@
-"""How fresh parameters are drawn, and a way to fill a network with random numbers."""
+"""A way to fill a network with random numbers."""
 
 from __future__ import annotations
-
-import math
 
 import mindspore as ms
 import numpy as np
 from mindspore import nn
-from mindspore.common.initializer import Normal, Uniform, initializer
-
-
-def fan_in(*shape: int) -> ms.Parameter:
-    """A weight ``[out, in, ...]`` drawn from U(-1/√fan, 1/√fan), PyTorch's default for linear and convolution."""
-    return ms.Parameter(initializer(Uniform(1 / math.sqrt(math.prod(shape[1:]))), shape, ms.float32))
-
-
-def normal(std: float, *shape: int) -> ms.Parameter:
-    return ms.Parameter(initializer(Normal(std), shape, ms.float32))
-
-
-def constant(value: float, *shape: int) -> ms.Parameter:
-    return ms.Parameter(initializer("ones" if value == 1 else "zeros", shape, ms.float32))
 
 
 def fill_random(cell: nn.Cell, seed: int = 0, scale: float = 0.1) -> None:

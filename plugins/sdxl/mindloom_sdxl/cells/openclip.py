@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import mindspore as ms
 from mindloom.attention import Attention
-from mindloom.cells import GELU, LayerNorm
+from mindloom.cells import GELU, Affine, Dense, LayerNorm
+from mindloom.initial import normal, ones, zeros
 from mindspore import nn
 from mindspore import ops as P
 
-from mindloom_sdxl.cells.basic import Affine, Dense, Embedding
-from mindloom_sdxl.cells.init import constant, normal
+from mindloom_sdxl.cells.basic import Embedding
 from mindloom_sdxl.presets import TextConfig
 
 
@@ -19,7 +19,7 @@ class PackedAttention(nn.Cell):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         width, std = config.width, config.width**-0.5
-        self.in_proj_weight, self.in_proj_bias = normal(std, 3 * width, width), constant(0, 3 * width)
+        self.in_proj_weight, self.in_proj_bias = normal(std, 3 * width, width), zeros(3 * width)
         self.out_proj = Dense(width, width, std=std)
         self.affine, self.split = Affine(), P.Split(-1, 3)
         self.attention = Attention(config.heads, config.head_dim, causal=config.length)
@@ -86,7 +86,7 @@ class OpenCLIPText(nn.Cell):
         self.ln_final = LayerNorm(width)
         self.text_projection = normal(width**-0.5, width, width)
         # The temperature of CLIP's contrastive loss: in the checkpoint, not in any output.
-        self.logit_scale = constant(1)
+        self.logit_scale = ones()
         self.at_eot, self.matmul = P.Gather(batch_dims=1), P.MatMul()
 
     def construct(self, ids: ms.Tensor, eot_index: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import mindspore as ms
-from mindloom.cells import GroupNorm
+from mindloom.cells import Dense, GroupNorm
 from mindspore import nn
 from mindspore import ops as P
 
-from mindloom_sdxl.cells.basic import Conv2d, Dense
+from mindloom_sdxl.cells.basic import Conv2d
 
 
 class ResBlock(nn.Cell):
@@ -26,8 +26,12 @@ class ResBlock(nn.Cell):
             GroupNorm(groups, outputs, silu=True), nn.Identity(), nn.Identity(), Conv2d(outputs, outputs, zero=True)
         )
         self.skip_connection = nn.Identity() if inputs == outputs else Conv2d(inputs, outputs, kernel=1)
+        # Other names for those of them that compute, because each cell in between costs the compiler time.
+        (self.norm1, _, self.conv1), (self.norm2, _, _, self.conv2) = self.in_layers, self.out_layers
+        self.project, self.same = self.emb_layers[1], inputs == outputs
         self.shape, self.reshape = (-1, outputs, 1, 1), P.Reshape()
 
     def construct(self, x: ms.Tensor, embedding: ms.Tensor) -> ms.Tensor:
-        hidden = self.in_layers(x) + self.reshape(self.emb_layers(embedding), self.shape)
-        return self.skip_connection(x) + self.out_layers(hidden)
+        hidden = self.conv1(self.norm1(x)) + self.reshape(self.project(embedding), self.shape)
+        shortcut = x if self.same else self.skip_connection(x)
+        return shortcut + self.conv2(self.norm2(hidden))

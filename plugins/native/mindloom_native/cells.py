@@ -10,7 +10,7 @@ import mindspore as ms
 from mindloom import cells
 from mindspore import nn
 
-from .operators import group_norm, layer_norm, settings, softmax, unary
+from .operators import group_norm, layer_norm, linear, linear_bias, settings, softmax, unary
 
 
 class NativeUnary(nn.Cell):
@@ -61,6 +61,22 @@ class NativeGroupNorm(cells.GroupNorm):
         return normed
 
 
+class NativeAffine(cells.Affine):
+    """:class:`mindloom.cells.Affine` in one node forward and two backward, either of which may be left out."""
+
+    def __init__(self, plain: cells.Affine, library: Path) -> None:
+        super().__init__()
+        self.plain = plain
+        self.operator, self.with_bias, self.settings = linear(library), linear_bias(library), settings()
+
+    def construct(self, x: ms.Tensor, weight: ms.Tensor, bias: ms.Tensor | None) -> ms.Tensor:
+        if x.dtype != ms.float32 or weight.dtype != ms.float32:
+            return self.plain(x, weight, bias)
+        if bias is None:
+            return self.operator(x, weight, self.settings)
+        return self.with_bias(x, weight, bias, self.settings)
+
+
 Build = Callable[[Any, Path], nn.Cell]
 
 
@@ -69,6 +85,7 @@ def _unary(name: str) -> Build:
 
 
 KINDS: dict[type[nn.Cell], Build] = {
+    cells.Affine: NativeAffine,
     cells.LayerNorm: NativeLayerNorm,
     cells.GroupNorm: NativeGroupNorm,
     cells.GEGLU: _unary("geglu"),
@@ -78,6 +95,8 @@ KINDS: dict[type[nn.Cell], Build] = {
     cells.Softmax: lambda plain, library: NativeUnary(plain, softmax(library)),
 }
 """Which cells are claimed, and what takes their place."""
+PRODUCTS = (cells.Affine,)
+"""Those that need oneDNN's matrix product."""
 
 
 def native(plain: nn.Cell, library: Path) -> nn.Cell:

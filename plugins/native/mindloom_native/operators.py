@@ -95,3 +95,50 @@ def group_norm(library: Path, groups: int) -> P.Custom:
         return dx, dweight, dbias, zeros(settings)
 
     return P.Custom(f"{library}:group_norm", shapes, _like_x, "aot", bprop=bprop)
+
+
+def _outputs(x: Shape, weight: Shape, *others: Shape) -> Shape:
+    return (*x[:-1], weight[0])
+
+
+def _inputs(dy: Shape, weight: Shape, settings: Shape) -> Shape:
+    return (*dy[:-1], weight[1])
+
+
+def _weights(dy: Shape, x: Shape, settings: Shape) -> Shape:
+    return dy[-1], x[-1]
+
+
+def _weights_and_bias(dy: Shape, x: Shape, settings: Shape) -> tuple[Shape, Shape]:
+    return (dy[-1], x[-1]), (dy[-1],)
+
+
+def _two(x: Any, *others: Any) -> tuple[Any, Any]:
+    return x, x
+
+
+@functools.cache
+def linear(library: Path) -> P.Custom:
+    """``(x [..., in], weight [out, in], settings) -> y [..., out]``."""
+    inputs = P.Custom(f"{library}:linear_inputs", _inputs, _first, "aot")
+    weights = P.Custom(f"{library}:linear_weights", _weights, _first, "aot")
+    zeros = P.ZerosLike()
+
+    def bprop(x, weight, settings, y, dy):  # type: ignore[no-untyped-def]
+        return inputs(dy, weight, settings), weights(dy, x, settings), zeros(settings)
+
+    return P.Custom(f"{library}:linear", _outputs, _first, "aot", bprop=bprop)
+
+
+@functools.cache
+def linear_bias(library: Path) -> P.Custom:
+    """``(x [..., in], weight [out, in], bias [out], settings) -> y [..., out]``."""
+    inputs = P.Custom(f"{library}:linear_inputs", _inputs, _first, "aot")
+    weights = P.Custom(f"{library}:linear_weights", _weights_and_bias, _two, "aot")
+    zeros = P.ZerosLike()
+
+    def bprop(x, weight, bias, settings, y, dy):  # type: ignore[no-untyped-def]
+        dweight, dbias = weights(dy, x, settings)
+        return inputs(dy, weight, settings), dweight, dbias, zeros(settings)
+
+    return P.Custom(f"{library}:linear_bias", _outputs, _first, "aot", bprop=bprop)

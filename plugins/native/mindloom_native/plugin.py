@@ -25,7 +25,9 @@ class Native(Plugin):
     class Config:
         """What to replace."""
 
-        cells: bool = setting(True, "normalisation, activations and softmax of the model")
+        cells: bool = setting(
+            True, "linear layers, normalisation, activations, softmax and transformer blocks of the model"
+        )
         optimizer: bool = setting(True, "AdamW, with the norm of the gradients and their clipping")
 
     library: Path | None = None
@@ -34,7 +36,14 @@ class Native(Plugin):
     def edit_model(self, run: Run, model: nn.Cell) -> Sequence[CellEdit]:
         """Claim the cells of ``mindloom.cells``, unless another plugin wants them."""
         self.library = self._compiled(run)
-        return [self._edit(self.library)] if self.library and self.cfg.cells else []
+        if not self.library or not self.cfg.cells:
+            return []
+        from .compile import has_products
+
+        if not has_products():
+            run.log.info("native leaves linear layers plain: this MindSpore has no libdnnl with dnnl_sgemm")
+            return [self._edit(self.library, products=False)]
+        return [self._edit(self.library, products=True), self._blocks(self.library)]
 
     @hookimpl(wrapper=True)
     def make_optimizer(self, run: Run, params: Any) -> Generator[None, Any, Any]:
@@ -78,15 +87,30 @@ class Native(Plugin):
             run.log.warning("native: no C++ kernels, so MindSpore's own, slower operators stay: %s", error)
             return None
 
-    def _edit(self, library: Path) -> CellEdit:
+    def _edit(self, library: Path, products: bool) -> CellEdit:
         from mindloom.edits import CellEdit
 
-        from .cells import KINDS, native
+        from .cells import KINDS, PRODUCTS, native
 
         def match(name: str, cell: Any) -> bool:
-            return type(cell) in KINDS
+            return type(cell) in KINDS and (products or type(cell) not in PRODUCTS)
 
         def build(name: str, cell: Any) -> nn.Cell:
             return native(cell, library)
 
-        return CellEdit(match, build, f"C++ kernels {library}", yields=True, alters=False)
+        return CellEdit(match, build, f"C++ kernels {library}", yields=True, alters=False, equal=True)
+
+    def _blocks(self, library: Path) -> CellEdit:
+        from mindloom.edits import CellEdit
+        from mindloom.transformer import TransformerBlock
+
+        from .blocks import NativeTransformerBlock, fits
+
+        def match(name: str, cell: Any) -> bool:
+            return type(cell) is TransformerBlock and fits(cell)
+
+        def build(name: str, cell: Any) -> nn.Cell:
+            return NativeTransformerBlock(cell, library)
+
+        why = "a whole transformer block in one node"
+        return CellEdit(match, build, why, yields=True, alters=False, equal=True, wraps=True)

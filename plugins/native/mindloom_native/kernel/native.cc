@@ -1,9 +1,10 @@
 // The entries. MindSpore's calling convention of ahead-of-time operators: inputs, then outputs; 0 is success.
 //
 // All tensors are float32. `settings` begins with the number of threads.
-#include "activations.h"
-#include "norms.h"
+#include <utility>
+
 #include "optimizer.h"
+#include "transformer.h"
 
 #define ENTRY(name) \
   extern "C" int name(int count, void **data, int *dims, int64_t **shapes, const char **dtypes, void *, void *)
@@ -74,6 +75,30 @@ ENTRY(group_norm) {
 }
 ENTRY(group_norm_backward) {
   RUN(10, group_norm_backward(groups_of(c, 0, t[6]), t[0], t[1], t[2], t[3], t[4], t[5], t[7], t[8], t[9]));
+}
+
+// x [..., in], weight [out, in], (bias,) settings [threads] -> y [..., out]
+ENTRY(linear) { RUN(4, linear(c.rows(0), c.width(0), c.width(3), t[0], t[1], nullptr, t[3], t[2][0])); }
+ENTRY(linear_bias) { RUN(5, linear(c.rows(0), c.width(0), c.width(4), t[0], t[1], t[2], t[4], t[3][0])); }
+
+// dy, weight, settings -> dx; dy, x, settings -> dweight(, dbias). Two entries, because often only one is needed.
+ENTRY(linear_inputs) {
+  RUN(4, (Product{false, false, c.rows(0), c.width(3), c.width(0)})(t[0], t[1], t[3], 0.0f, t[2][0]));
+}
+ENTRY(linear_weights) {
+  RUN(count, (Product{true, false, c.width(0), c.width(1), c.rows(0)})(t[0], t[1], t[3], 0.0f, t[2][0]);
+      if (count == 5) column_sums(c.rows(0), c.width(0), t[0], t[4], t[2][0]));
+}
+
+// x, text, 20 parameters, settings [threads, eps, head_dim] -> y, kept;
+// x, text, 20 parameters, settings, kept, dy -> dx, dkeys, dvalues (of the text), 20 gradients
+ENTRY(transformer_block) {
+  RUN(kWeights + 5, Block(c.shapes[0], c.shapes[1], t[kWeights + 2])
+      .forward(t[0], t[1], t + 2, t[kWeights + 3], t[kWeights + 4]));
+}
+ENTRY(transformer_block_backward) {
+  RUN(2 * kWeights + 8, float **out = t + kWeights + 5; Block(c.shapes[0], c.shapes[1], t[kWeights + 2])
+      .backward(t[0], t[1], t + 2, t[kWeights + 3], t[kWeights + 4], out[0], out[1], out[2], out + 3));
 }
 
 // settings [threads], gradients -> norm [1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,10 +78,15 @@ def dispatches(run: Run, stepper: Iterator[StepResult]) -> Iterator[StepResult]:
     """Announce each dispatch before it begins, and blame the plugin whose generator or cell fails in it."""
     while True:
         run.plugins.call("on_step_start", run=run)
+        began = time.monotonic()
         with blaming(run.plugins.plugins, "the training step"):
             result = next(stepper, None)
         if result is None:
             return
+        if run.step == run.first_step and run.device.graph:
+            # The device may still compute: what took long was done on the host.
+            way = "from the compile cache" if run.graphs and run.graphs.loaded else "compiled"
+            run.log.info("first step %s in %.1f s", way, time.monotonic() - began)
         yield result
 
 

@@ -26,6 +26,7 @@ sys.path[:0] = [str(HERE / "core"), *map(str, PLUGINS.values())]
 # MindSpore needs the Python implementation of protobuf and sets this itself, too late once TensorBoard is imported.
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
 os.environ.setdefault("GLOG_v", "3")
+os.environ["MINDLOOM_COMPILE_CACHE"] = "off"  # nobody's cache folder is a test's business
 
 
 def pytest_configure(config: pytest.Config) -> None:

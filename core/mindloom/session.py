@@ -19,6 +19,7 @@ from .discovery import Found, find, load_file
 from .ending import ending
 from .errors import TrainingError, UserError
 from .folders import Folder, find_checkpoint, new_run_folder
+from .graphs import open_cache
 from .layers import Layers
 from .plugin import Plugin
 from .registry import Registry, close
@@ -163,6 +164,7 @@ def begin(run: Run) -> Path | None:
     cfg, call = run.cfg, run.plugins.call
     run.device = call("make_device", cfg=cfg)
     run.world = call("make_world", cfg=cfg, device=run.device)
+    run.graphs = open_cache(run)
     run.checkpointer = call("make_checkpointer", cfg=cfg)
     found = find_checkpoint(cfg, run.checkpointer)
     if found is not None:

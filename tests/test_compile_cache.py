@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -70,46 +71,41 @@ def same(first: Any, second: Any) -> bool:
     return (first["losses"], first["weights"]) == (second["losses"], second["weights"])
 
 
-def test_a_second_process_trains_the_same_bits_and_begins_sooner(start: Start) -> None:
-    (cold,) = results(start(DEEP))
-    (warm,) = results(start(DEEP))
-    assert (cold["loaded"], cold["compiled"]) == (0, 1)
-    assert (warm["loaded"], warm["compiled"]) == (1, 0)
-    assert same(cold, warm)
-    assert warm["seconds"] < 0.75 * cold["seconds"]
-
-
-def test_loops_averages_half_precision_own_kernels_and_several_graphs_are_loaded(start: Start, tmp_path: Path) -> None:
-    draw(tmp_path / "data")
-    buckets = {
-        "task": "mindloom.testing:Pictures",
-        "plugins": ["mindloom_csv:Csv"],
-        "data": {"path": str(tmp_path / "data"), "buckets": 3, "bucket_step": 8},
-        "steps": 6,
-    }
+def test_a_second_process_trains_the_same_bits_and_computes_less(start: Start, tmp_path: Path) -> None:
+    """Loops, averages, half precision, own kernels (which write into their inputs), and a loss called by itself."""
+    (tmp_path / "held_out").mkdir()
+    (tmp_path / "trained_on").mkdir()
+    validate = {"data_path": str(tmp_path / "held_out"), "samples": 2}
     jobs: list[Job] = [
+        {"task": "attentive_task:Attentive", "plugins": ["mindloom_flash_attn:FlashAttn", "mindloom_native:Native"]},
+        DEEP,
+        {"plugins": EVERYTHING, "sink": {"size": 2}, "log_interval": 2, "gradient_accumulation_steps": 2},
         {
-            "plugins": EVERYTHING,
-            "sink": {"size": 2},
-            "steps": 6,
-            "log_interval": 2,
-            "gradient_accumulation_steps": 2,
+            "plugins": ["mindloom_validate:Validate"],
+            "validate": validate,
+            "data": {"path": str(tmp_path / "trained_on")},
         },
-        {"task": "attentive_task:Attentive", "plugins": ["mindloom_flash_attn:FlashAttn"]},
-        buckets,
     ]
     cold = results(start(*jobs))
     warm = results(start(*reversed(jobs)))[::-1]
-    assert [(job["loaded"], job["compiled"]) for job in cold] == [(0, 1), (0, 1), (0, 3)]
-    assert [(job["loaded"], job["compiled"]) for job in warm] == [(1, 0), (1, 0), (3, 0)]
+    assert [(job["loaded"], job["compiled"]) for job in cold] == [(0, 1), (0, 1), (0, 1), (0, 2)]
+    assert [(job["loaded"], job["compiled"]) for job in warm] == [(1, 0), (1, 0), (1, 0), (2, 0)]
     assert all(map(same, cold, warm))
-    # A resume meets the shapes in another order than the run that compiled them.
-    keeping = {**buckets, "plugins": [*buckets["plugins"], "mindloom_checkpoint:Checkpoint"]}
-    parts = {**keeping, "save_path": str(tmp_path / "parts")}
-    whole, first, second = results(
-        start({**keeping, "save_path": str(tmp_path / "whole")}, {**parts, "stop_at": 3}, {**parts, "resume": "latest"})
-    )
-    assert (whole["loaded"], whole["compiled"]) == (0, 3)  # another plugin is there
+    assert warm[1]["cpu"] < 0.75 * cold[1]["cpu"]
+
+
+def test_a_resumed_run_meets_its_shapes_in_another_order_and_loads_them_all(tmp_path: Path) -> None:
+    draw(tmp_path / "data")
+    job = {
+        "task": "mindloom.testing:Pictures",
+        "plugins": ["mindloom_csv:Csv", "mindloom_checkpoint:Checkpoint"],
+        "data": {"path": str(tmp_path / "data"), "buckets": 3, "bucket_step": 8},
+        "steps": 6,
+    }
+    parts = {**job, "save_path": str(tmp_path / "parts")}
+    whole = once(tmp_path, **job)
+    first, second = once(tmp_path, **parts, stop_at=3), once(tmp_path, **parts, resume="latest")
+    assert (whole["loaded"], whole["compiled"]) == (0, 3)
     assert (first["compiled"], second["compiled"]) == (0, 0)
     assert first["losses"] + second["losses"] == whole["losses"]
     assert second["weights"] == whole["weights"]
@@ -141,64 +137,67 @@ class Scaled(Plugin):
 '''
 
 
-def test_changed_code_of_a_plugin_is_not_taken_for_the_old_one(start: Start, tmp_path: Path) -> None:
-    job = {"plugins": ["scaled:Scaled"], "optim": {"max_grad_norm": 0}}
-    (tmp_path / "scaled.py").write_text(SCALED.format(factor=1.0))
-    (one,) = results(start(job))
-    (tmp_path / "scaled.py").write_text(SCALED.format(factor=-1.0))
-    (other,) = results(start(job))
+def test_changed_code_of_a_plugin_is_not_taken_for_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(factor: float) -> Any:
+        (tmp_path / "scaled.py").write_text(SCALED.format(factor=factor))
+        sys.modules.pop("scaled", None)
+        importlib.invalidate_caches()
+        return once(tmp_path, steps=2, plugins=["scaled:Scaled"], optim={"max_grad_norm": 0})
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # the two files are of one size and age
+    one, other = run(1.0), run(2.0)
     assert other["compiled"] == 1
     assert not same(one, other)
-    assert any("because of other code" in line for line in other["said"])
+    assert any("because of other" in line and "code" in line for line in other["said"])
 
 
 def once(tmp_path: Path, **job: Any) -> Any:
     return train(folder=str(tmp_path), cache=str(tmp_path / "cache"), **job)
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the graph of the toy task."""
+    folder = tmp_path_factory.mktemp("plain")
+    once(folder, steps=1)
+    return folder / "cache"
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"optim": {"lr": 0.02}}, "settings"),
+        ({"seed": 7}, "settings"),
         ({"optim": {"max_grad_norm": 0.5}}, "settings"),
         ({"optim": {"betas": [0.8, 0.999]}}, "settings"),
         ({"per_batch_size": 3}, "shapes"),
         ({"plugins": ["mindloom_ema:Ema"]}, ""),
     ],
-    ids=["rate", "clipping", "betas", "batch", "plugins"],
+    ids=["seed", "clipping", "betas", "batch", "plugins"],
 )
-def test_what_changes_a_graph_gets_a_graph_of_its_own(tmp_path: Path, change: Job, told: str) -> None:
-    once(tmp_path, steps=1)
+def test_what_changes_a_graph_gets_a_graph_of_its_own(plain: Path, tmp_path: Path, change: Job, told: str) -> None:
+    shutil.copytree(plain, tmp_path / "cache")
     changed = once(tmp_path, steps=1, max_steps=1, **change)
     assert (changed["loaded"], changed["compiled"]) == (0, 1)
     assert told in "".join(changed["said"])
 
 
-def test_what_only_the_host_sees_does_not_cost_a_compilation(tmp_path: Path) -> None:
-    once(tmp_path)
-    again = once(
-        tmp_path, save_path=str(tmp_path / "elsewhere"), log_interval=2, data={"path": str(tmp_path), "workers": 1}
-    )
+def test_what_only_the_host_sees_does_not_cost_a_compilation(plain: Path, tmp_path: Path) -> None:
+    shutil.copytree(plain, tmp_path / "cache")
+    rate = {"lr": 0.02, "warmup_steps": 2, "schedule": "linear"}
+    again = once(tmp_path, steps=5, log_interval=2, data={"path": str(tmp_path), "workers": 1}, optim=rate)
     assert again["loaded"] == 1
 
 
 def test_two_processes_load_together_or_compile_together(tmp_path: Path) -> None:
     """One alone would wait, in the first reduction, for the other to compile, and give up after a while."""
-    job = {"folder": str(tmp_path), "cache": str(tmp_path / "cache"), "plugins": ["mindloom_ddp:Ddp"], **DEEP}
-    (tmp_path / "jobs.json").write_text(json.dumps([job]))
-
-    def both() -> list[Any]:
-        with msrun(tmp_path, str(DRIVER), str(tmp_path / "jobs.json")) as launched:
-            assert launched.wait(300) == 0, launched.output(0)[-2000:] + launched.output(1)[-2000:]
-        return [json.loads((tmp_path / f"results-{rank}.json").read_text())[0] for rank in (0, 1)]
-
-    cold, warm = both(), both()
-    assert [run["compiled"] for run in cold] == [1, 1]
-    assert [run["loaded"] for run in warm] == [1, 1]
-    assert all(map(same, cold, warm))
-    for entry in (tmp_path / "cache").iterdir():
-        if json.loads((entry / "entry.json").read_text())["parts"]["processes"] == "1 of 2":
-            shutil.rmtree(entry)
-    third = both()
-    assert [run["compiled"] for run in third] == [1, 1]
-    assert all(map(same, cold, third))
+    cache = tmp_path / "cache"
+    job = {"folder": str(tmp_path), "cache": str(cache), "plugins": ["mindloom_ddp:Ddp"], "steps": 2}
+    again = [{**job, "save_path": str(tmp_path / name), "lose": lose} for name, lose in (("a", ""), ("b", "1 of 2"))]
+    (tmp_path / "jobs.json").write_text(json.dumps([job, *again]))
+    with msrun(tmp_path, str(DRIVER), str(tmp_path / "jobs.json")) as launched:
+        assert launched.wait(300) == 0, launched.output(0)[-2000:] + launched.output(1)[-2000:]
+    ranks = [json.loads((tmp_path / f"results-{rank}.json").read_text()) for rank in (0, 1)]
+    for runs in ranks:
+        assert [(run["loaded"], run["compiled"]) for run in runs] == [(0, 1), (1, 0), (0, 1)]
+        assert all(same(runs[0], run) for run in runs)

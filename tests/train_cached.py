@@ -7,7 +7,9 @@ import importlib
 import json
 import logging
 import os
+import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +36,21 @@ def load(wish: str) -> type[Any]:
     return found
 
 
+def lose_entries(cache: Path, processes: str) -> None:
+    """Remove what some process, such as ``1 of 2``, keeps there."""
+    for about in cache.glob("*/entry.json"):
+        if json.loads(about.read_text())["parts"]["processes"] == processes:
+            shutil.rmtree(about.parent)
+
+
 def train(folder: str, cache: str, task: str = "mindloom.testing:Toy", plugins: Any = (), **settings: Any) -> Any:
     """Train once; return the losses, a digest of the weights, how many graphs came from where, and what was said."""
+    if processes := settings.pop("lose", ""):
+        lose_entries(Path(cache), processes)
     lines = Lines()
     logging.getLogger("mindloom").addHandler(lines)
     settings["device"] = {"compile_cache": cache}
+    began = time.process_time()
     done = fit(Path(folder), [load(wish) for wish in plugins], task=load(task), **settings)
     logging.getLogger("mindloom").removeHandler(lines)
     recorder: Any = done.plugins["recorder"]
@@ -49,7 +61,7 @@ def train(folder: str, cache: str, task: str = "mindloom.testing:Toy", plugins: 
         "weights": weights.hexdigest(),
         "loaded": graphs.loaded,
         "compiled": graphs.compiled,
-        "seconds": next(float(line.split()[-2]) for line in lines.lines if line.startswith("first step")),
+        "cpu": time.process_time() - began,
         "said": [line for line in lines.lines if line.startswith("compile cache")],
     }
 

@@ -132,13 +132,18 @@ class Run:
             height, width = frame
             self.log.info("step %d: compiling for pictures of %d x %d", self.step, width, height)
 
-    def cache_graphs(self, cell: nn.Cell) -> None:
-        """Take what is compiled of this cell from the compile cache, and keep it there; from ``make_stepper``.
+    def cache_graphs(self, cell: nn.Cell, together: bool = True) -> None:
+        """Take what is compiled of this cell from the compile cache, and keep it there.
 
-        The step itself is seen to already; a stepper that dispatches a cell of its own says so here.
+        The step itself is seen to already. A stepper that dispatches a cell of its own says so here, and so does
+        whoever calls another one, such as the loss by itself.
+
+        Args:
+            cell: before it is called for the first time.
+            together: every process calls it at the same moment; False for what only some of them compute.
         """
         if self.graphs is not None:
-            self.graphs.watch(cell)
+            self.graphs.watch(cell, together)
 
     def agree_to_stop(self, together: bool) -> None:
         """Turn a wish to stop into a stop; several processes only when all look at once: none shall wait alone."""

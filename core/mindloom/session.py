@@ -126,6 +126,7 @@ def execute(cfg: DictConfig, registry: Registry) -> int:
     folder: Folder | None = None
     started = time.monotonic()
     failed = refused = False
+    blameless = True
     try:
         with blaming(registry.plugins):
             resume_from = begin(this)
@@ -145,12 +146,15 @@ def execute(cfg: DictConfig, registry: Registry) -> int:
     except BaseException as error:
         failed = True
         refused = isinstance(error, UserError) and this.step == this.first_step
+        blameless = isinstance(error, UserError | KeyboardInterrupt)
         registry.tell("on_exception", LOG, run=this, error=error)
-        if folder is not None and not isinstance(error, UserError | KeyboardInterrupt):
+        if folder is not None and not blameless:
             folder.keep_traceback(error, this.world)
         raise
     finally:
         errors = registry.close(LOG)
+        if this.graphs is not None:
+            this.graphs.close(survived=blameless)
         if hasattr(this, "dataset"):
             this.dataset.close()
         if folder is not None:

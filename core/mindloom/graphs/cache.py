@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..blame import summary
 from .key import key_of, parts
-from .store import DamagedError, Store
+from .store import DamagedError, Store, Trial
 
 if TYPE_CHECKING:
     from mindspore import nn
@@ -80,11 +80,24 @@ class GraphCache:
         self.run, self.store = run, store
         self.loaded = self.compiled = 0
         self.said: set[str] = set()
+        self.trials: dict[object, Trial] = {}
 
-    def watch(self, cell: nn.Cell) -> None:
-        """From now on, look here first when MindSpore is about to compile this cell."""
+    def close(self, survived: bool) -> None:
+        """End the trials of graphs that were called only once."""
+        while self.trials:
+            self.trials.popitem()[1].end(survived)
+
+    def watch(self, cell: nn.Cell, together: bool = True) -> None:
+        """From now on, look here first when MindSpore is about to compile this cell.
+
+        Args:
+            cell: may be watched already.
+            together: every process compiles it at the same moment.
+        """
         from .fingerprint import signature
 
+        if "compile" in vars(cell):
+            return
         compile_cell: Callable[..., None] = cell.compile
         known: set[object] = set()
 
@@ -94,26 +107,33 @@ class GraphCache:
             except AttributeError:  # an argument that is not a tensor
                 return compile_cell(*columns, **others)
             if asked in known or others:
+                if trial := self.trials.pop((id(cell), asked), None):
+                    trial.end(survived=True)  # the first call is over
                 return compile_cell(*columns, **others)
             known.add(asked)
-            return self._compile(cell, columns, compile_cell)
+            if trial := self._compile(cell, columns, compile_cell, together):
+                self.trials[id(cell), asked] = trial
+            return None
 
         cell.compile = compile_once
 
-    def _compile(self, cell: nn.Cell, columns: tuple[Any, ...], compile_cell: Callable[..., None]) -> None:
+    def _compile(
+        self, cell: nn.Cell, columns: tuple[Any, ...], compile_cell: Callable[..., None], together: bool
+    ) -> Trial | None:
         prepared = self._prepare(cell, columns)
         with tempfile.TemporaryDirectory(prefix="mindloom-graph-") as scratch:
             offered = Path(scratch) / "graph"
             found = prepared is not None and self._take(prepared, offered)
-            # A process that went ahead would wait in the first step for those that still compile.
-            found = not self.run.world.any(not found)
+            if together:  # a process that went ahead would wait in the first step for those that still compile
+                found = not self.run.world.any(not found)
             placed = prepared.stage.place(offered) if found and prepared is not None else {}
         if prepared is None:
             self.compiled += 1
             compile_cell(*columns)
-            return
+            return None
         if not found:
             self._say_why(prepared)
+        trial = self.store.trial(prepared.key) if found else None
         try:
             with prepared.stage.compiling():
                 compile_cell(*columns)
@@ -126,6 +146,7 @@ class GraphCache:
             compile_cell(*columns)
         finally:
             prepared.stage.clear()
+        return trial
 
     def _prepare(self, cell: nn.Cell, columns: tuple[Any, ...]) -> Prepared | None:
         from .fingerprint import UnsureError, fingerprint

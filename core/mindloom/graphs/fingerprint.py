@@ -1,8 +1,9 @@
 """A digest of what a cell's graph is made of: its classes, constants, operators, functions and parameters.
 
-Everything that the front end could look at is taken in: attributes, closures, defaults and the globals that functions
-name. Values of parameters are not part of a graph; those of other tensors are. What is taken in needlessly costs a
-compilation now and then; what were left out could cost a wrong result.
+Everything that the front end could look at is taken in, from the cell down: attributes, slots, closures, defaults,
+the methods of classes, and the globals that functions name, in other modules too. So a setting that ends up in a graph
+as a constant is met here, wherever a plugin keeps it. Values of parameters are not part of a graph; those of other
+tensors are. What is taken in needlessly costs a compilation now and then; what were left out could cost a wrong result.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import enum
 import functools
 import hashlib
 import logging
+import sys
 import types
 from collections.abc import Mapping, Sequence, Sized
 from collections.abc import Set as AbstractSet
@@ -28,20 +30,29 @@ from ..blame import summary
 MOST = 3_000_000
 """Values after which a walk is given up."""
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), slice, range, np.generic, PurePath)
-OUTSIDE = ("mindspore", "numpy", "builtins", "typing", "collections", "functools", "abc")
+OUTSIDE = frozenset({"mindspore", "numpy", *sys.stdlib_module_names})
 """Packages that the versions stand for."""
+BUILDING = ("__init__", "__new__", "__init_subclass__", "__post_init__", "__class_getitem__")
+"""Methods that have run before a graph is compiled: what they did is in the attributes."""
 
-CELL = frozenset(vars(nn.Cell()))
+CELL = frozenset({*vars(nn.Cell()), "_func_graph_flags"})
 SHAPING = frozenset(
     {
         *("_params", "_cells", "_buffers", "_params_list", "_primitives", "training", "requires_grad"),
         *("mixed_precision_type", "cell_type", "has_bprop", "grad_ops_label", "_recompute_cell", "_jit_config_dict"),
-        *("_has_config_recompute", "_amp_level", "_in_strategy", "_out_strategy"),
+        *("_has_config_recompute", "_amp_level", "_in_strategy", "_out_strategy", "_func_graph_flags"),
+        *("_dynamic_shape_inputs", "_shard_fn", "_parameter_layout_dict"),
         *(name for name in CELL if "_hook" in name),
     }
 )
 """Attributes of every cell that matter; the others are bookkeeping, some of it different in each process."""
 BOOKKEEPING = (CELL - SHAPING) | {"_cell_init_args", "compile", "sequence_modified", "current_phase", "compile_phase"}
+
+
+INFERRED = {"Stack": ("N", "num")}
+"""Of operators: attributes that MindSpore fills in from the inputs when a graph, any graph, is compiled with them."""
+PLACING = ("layerwise_parallel", "parallel_optimizer", "comm_fusion")
+"""Of parameters: how several processes share them."""
 
 
 def counts(name: str, value: Any) -> bool:
@@ -96,6 +107,7 @@ class Fingerprint:
         if isinstance(value, ms.Parameter):
             self.parameters.append(value)
             self.say("parameter", value.name, value.shape, value.dtype, value.requires_grad)
+            self.say(*(getattr(value, name, None) for name in PLACING))
         elif isinstance(value, ms.Tensor):
             self.say("tensor", value.shape, value.dtype)
             self.hash.update(value.asnumpy().tobytes())
@@ -139,41 +151,75 @@ class Fingerprint:
             self.hash.update(value.co_code)
             for item in value.co_consts:
                 self.add(item)
-        elif isinstance(value, types.ModuleType | logging.Logger | types.BuiltinFunctionType):
+        elif isinstance(value, types.ModuleType):
+            self._module(value, ())
+        elif isinstance(value, logging.Logger | types.BuiltinFunctionType):
             self.say("named", getattr(value, "__name__", value))
+        elif isinstance(value, property):
+            self.add(value.fget)
         elif type(value).__module__.startswith("mindspore") and not hasattr(value, "__dict__"):
             self.say("value", type(value).__qualname__, value)  # such as a dtype
         else:
-            self._object(value, getattr(value, "__dict__", {}))
+            slots = {name: getattr(value, name) for name in _slots(type(value)) if hasattr(value, name)}
+            self._object(value, {**slots, **getattr(value, "__dict__", {})})
 
     def _object(self, value: Any, attributes: Mapping[str, Any]) -> None:
-        self.say("object", len(attributes))
+        self.say("object")
         self.add(type(value))
+        inferred: Sequence[str] = ()
         if isinstance(value, P.Primitive):
             self.say("operator", value.name)
-            self.add(dict(sorted(value.attrs.items())))
-        for name in sorted(attributes):
+            inferred = INFERRED.get(value.name, ())
+            attributes = {**attributes, "attrs": {n: v for n, v in sorted(value.attrs.items()) if n not in inferred}}
+        for name in sorted(attributes.keys() - set(inferred)):
             self.say("attribute", name)
             self.add(attributes[name])
+        self.say("end")
 
     def _class(self, found: type) -> None:
-        """A class by its name and code; MindSpore's own by name alone."""
+        """A class by its name and code; MindSpore's own by name alone, but for those made for a user's function."""
         self.say("class", found.__module__, found.__qualname__)
-        if found.__module__.partition(".")[0] in OUTSIDE:
+        if _outside(found):
+            if "<locals>" not in found.__qualname__:
+                return
+        else:
+            self.modules.add(found.__module__)
+        for base in found.__bases__:
+            self.add(base)
+        for name, item in sorted(vars(found).items()):
+            item = getattr(item, "__func__", item)
+            if not name.startswith("__") or (name not in BUILDING and isinstance(item, types.FunctionType)):
+                self.say("member", name)
+                self.add(item)
+        self.say("end")
+
+    def _module(self, module: types.ModuleType, names: Sequence[str]) -> None:
+        """A module, and what is looked up in it: of the names in a piece of code, any may be meant."""
+        self.say("module", module.__name__)
+        if module.__name__.partition(".")[0] in OUTSIDE:
             return
-        self.modules.add(found.__module__)
-        if issubclass(found, nn.Cell | P.Primitive):
-            for base in found.__bases__:
-                self.add(base)
-            for name, item in sorted(vars(found).items()):
-                if not name.startswith("__"):
-                    self.add(getattr(item, "__func__", item))
+        self.modules.add(module.__name__)
+        for name in names:
+            if name in vars(module):
+                self._named(name, vars(module)[name], names)
+        self.say("end")
+
+    def _named(self, name: str, value: Any, names: Sequence[str]) -> None:
+        self.say("global", name)
+        if isinstance(value, types.ModuleType):
+            # Not by ``add``: each function looks up other names in it. A package that refers to itself ends the walk.
+            self.visits += 1
+            if self.visits > MOST:
+                raise UnsureError("it refers to too much")
+            self._module(value, [other for other in names if other != name])
+        else:
+            self.add(value)
 
     def _function(self, function: types.FunctionType) -> None:
         self.say("function", function.__module__, function.__qualname__)
         for item in (function.__defaults__, function.__kwdefaults__):
             self.add(item)
-        outside = str(function.__module__).partition(".")[0] in OUTSIDE
+        outside = _outside(function)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             if outside and name == "hash_obj":  # the time at which MindSpore wrapped it
                 continue
@@ -183,12 +229,23 @@ class Fingerprint:
                 self.say("empty")
         if outside:
             return
-        self.modules.add(function.__module__)
+        self.modules.add(str(function.__module__))
         self.add(function.__code__)
-        for name in _names(function.__code__):
+        names = _names(function.__code__)
+        for name in names:
             if name in function.__globals__:
-                self.say("global", name)
-                self.add(function.__globals__[name])
+                self._named(name, function.__globals__[name], names)
+        self.say("end")
+
+
+def _outside(found: Any) -> bool:
+    return str(found.__module__).partition(".")[0] in OUTSIDE
+
+
+def _slots(found: type) -> list[str]:
+    """Attributes that are not in ``__dict__``."""
+    wanted = (vars(base).get("__slots__", ()) for base in found.__mro__ if not _outside(base))
+    return sorted({name for slots in wanted for name in ([slots] if isinstance(slots, str) else slots)})
 
 
 def _names(code: types.CodeType) -> list[str]:

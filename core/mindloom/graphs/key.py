@@ -1,4 +1,11 @@
-"""What decides about a graph besides the cell: versions, code, settings, machine, environment, processes."""
+"""What decides about a graph besides the cell: versions, code, settings, machine, MindSpore's own state, processes.
+
+Why a setting in ``ON_THE_HOST`` may change without another graph: the core gives it to no cell, so it could only get
+into a graph as a constant that a plugin's cell holds, and constants are in the cell's fingerprint; or through
+MindSpore's global state, which is part of the key. The seed stays in the key for that reason: MindSpore's random
+operators take it from there while they are compiled. What code that runs during compilation fetches from elsewhere, a
+file or the clock, is beyond any key.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +21,19 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from .. import __version__
+from ..blame import summary
 
 if TYPE_CHECKING:
     from ..run import Run
 
 ON_THE_HOST = (
     *("save_path", "save_path_with_time", "resume", "stop_at", "log_interval"),  # read and written around the steps
+    *("max_steps", "optim.lr", "optim.schedule", "optim.warmup_steps"),  # the rate is an input of every step
     *("data.path", "data.mix", "data.format", "data.shuffle", "data.workers", "data.prefetch", "data.decoder"),
     *("data.max_broken", "data.max_pixels", "data.buckets", "data.bucket_step", "data.bucket_run"),
     *("device.compile_cache", "device.max_memory"),
 )
-"""Settings that no graph can depend on: of the data, a graph knows the shapes, and these count by themselves.
-
-Everything else counts, the seed and the learning rate too: the core gives both to the step as inputs, but a plugin's
-cell may hold them as constants.
-"""
+"""Settings that no graph depends on: of the data, a graph knows the shapes, and these count by themselves."""
 SHAPING = (
     *("make_device", "make_world", "make_task", "edit_model", "make_precision", "make_schedule", "make_optimizer"),
     *("make_reducer", "add_grad_ops", "make_step", "make_stepper"),
@@ -37,6 +42,11 @@ SHAPING = (
 CODE = frozenset({".py", ".pyx", ".c", ".cc", ".cpp", ".cu", ".h", ".hpp", ".so"})
 LAUNCHING = ("MS_SCHED_", "MS_NODE_", "MS_ROLE", "MS_WORKER_NUM", "MS_TOPO_", "MS_CLUSTER_", "MS_COMPILER_CACHE_")
 """Variables that say where processes meet, anew in every run."""
+ELSEWHERE = (
+    *("device_id", "max_device_memory", "enable_compile_cache", "compile_cache_path", "save_graphs_path"),
+    *("cur_step_num", "last_triggered_step", "need_ckpt", "save_checkpoint_steps"),
+)
+"""Of MindSpore's state: where it keeps things and how far it is."""
 
 
 def parts(run: Run, modules: Iterable[str]) -> dict[str, str]:
@@ -45,6 +55,9 @@ def parts(run: Run, modules: Iterable[str]) -> dict[str, str]:
     Args:
         run: with device and world.
         modules: others, beside the core and the plugins, whose code is in the graph.
+
+    Raises:
+        OSError: MindSpore does not say which chip it computes on.
     """
     import mindspore as ms
     import numpy as np
@@ -55,7 +68,8 @@ def parts(run: Run, modules: Iterable[str]) -> dict[str, str]:
     return {
         "mindspore": ms.__version__,
         "versions": f"python {platform.python_version()}, numpy {np.__version__}, mindloom {__version__}",
-        "machine": f"{run.device.target}, {processor()}",
+        "machine": f"{run.device.target} {chip(run.device.target)}, {processor()}",
+        "context": _digest(context()),
         "environment": _digest(sorted(f"{name}={value}" for name, value in os.environ.items() if shaping(name))),
         "plugins": ", ".join(plugins),
         "settings": _digest([repr(settings(run))]),
@@ -81,6 +95,35 @@ def settings(run: Run) -> Mapping[str, Any]:
     builders = {name for hook in SHAPING for wraps in (False, True) for name in run.plugins.fillers(hook, wraps)}
     cfg["plugins"] = {name: section for name, section in cfg["plugins"].items() if name in builders}
     return dict(cfg)
+
+
+def chip(target: str) -> str:
+    """The device's model, such as ``Ascend910B2``; a CPU's is told by :func:`processor`.
+
+    Raises:
+        OSError: MindSpore does not say; it may no longer know the function, which it calls deprecated.
+    """
+    import mindspore as ms
+
+    if target == "CPU":
+        return ""
+    try:
+        name = str(ms.hal.get_device_name(0, target))
+    except Exception as error:
+        raise OSError(f"MindSpore does not say which {target} this is: {summary(error)}") from error
+    if not name:
+        raise OSError(f"MindSpore does not say which {target} this is")
+    return name
+
+
+def context() -> list[str]:
+    """MindSpore's global state, which plugins may set in any hook."""
+    import mindspore as ms
+    from mindspore._c_expression import MSContext, ms_ctx_param
+
+    values = MSContext.get_instance()
+    names = sorted(name for name in ms_ctx_param.__members__ if name not in ELSEWHERE)
+    return [f"seed {ms.get_seed()}", *(f"{name} {values.get_param(ms_ctx_param.__members__[name])}" for name in names)]
 
 
 def processor() -> str:

@@ -1,4 +1,9 @@
-"""Compiled graphs on disk: each entry is a folder under its key, written whole or not at all, and checked when read."""
+"""Compiled graphs on disk: each entry is a folder under its key, written whole or not at all, and checked when read.
+
+A graph can be whole and still bring the process down that loads it, such as one that another build of MindSpore wrote.
+So a process leaves a locked file in the entry while it tries a graph. The kernel lets go of the lock when the process
+ends, however it ends: a file without a lock says that somebody did not survive.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +17,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
+
+from ..locks import lock
 
 LIMIT = 5 * 10**9
 """Bytes that all entries together may take."""
 ABANDONED = 3600.0
 """Seconds after which an unfinished entry is taken for one whose process was killed."""
-ABOUT, UNFINISHED = "entry.json", ".new-"
+ABOUT, UNFINISHED, TRIED = "entry.json", ".new-", ".tried-"
 
 
 class DamagedError(Exception):
@@ -28,6 +36,21 @@ def digest(path: Path) -> str:
     """The SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """That this process uses a graph which has not proved itself yet."""
+
+    file: IO[bytes]
+    path: Path
+
+    def end(self, survived: bool) -> None:
+        """Take the mark back, or leave it for the next process to find."""
+        if survived:
+            with suppress(OSError):  # the entry may be gone
+                self.path.unlink()
+        self.file.close()
 
 
 @dataclass(frozen=True)
@@ -46,12 +69,16 @@ class Store:
         """Copy an entry's files to where they lay when it was written; tell whether there is one.
 
         Raises:
-            DamagedError: it is incomplete or was changed; nothing is left in the folder.
+            DamagedError: it is incomplete, was changed or has failed; nothing is left in the folder.
             OSError: it cannot be copied.
         """
         entry = self.root / key
         if not entry.is_dir():
             return False
+        for mark in entry.glob(f"{TRIED}*"):
+            with suppress(FileNotFoundError), mark.open("rb") as file:
+                if lock(file):
+                    raise DamagedError("a process that used it did not survive")
         try:
             for name, (stored, wanted) in self._files(entry).items():
                 copy = folder / name
@@ -69,6 +96,16 @@ class Store:
         with suppress(OSError):  # another user's
             os.utime(entry)
         return True
+
+    def trial(self, key: str) -> Trial | None:
+        """Say that an entry is about to be used; None where that cannot be written, as in another user's entry."""
+        try:
+            handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=self.root / key)
+            file, path = os.fdopen(handle, "wb"), Path(name)
+            lock(file)
+            return Trial(file, path.rename(path.with_name(path.name.replace(UNFINISHED, TRIED))))
+        except OSError:
+            return None
 
     def _files(self, entry: Path) -> dict[str, tuple[str, str]]:
         """Name in the folder -> (name in the entry, digest)."""

@@ -26,12 +26,16 @@ sys.path[:0] = [str(HERE / "core"), *map(str, PLUGINS.values())]
 # MindSpore needs the Python implementation of protobuf and sets this itself, too late once TensorBoard is imported.
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
 os.environ.setdefault("GLOG_v", "3")
-os.environ["MINDLOOM_COMPILE_CACHE"] = "off"  # nobody's cache folder is a test's business
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the mark that opens all rooms."""
     config.addinivalue_line("markers", "together: needs the bundled plugins, not the core alone")
+    if not hasattr(config, "workerinput"):  # workers of xdist inherit it
+        folder = TemporaryDirectory(prefix="mindloom-tests-", ignore_cleanup_errors=True)
+        config.add_cleanup(folder.cleanup)
+        # Graphs of this session alone: nobody's cache folder is a test's business.
+        os.environ["MINDLOOM_COMPILE_CACHE"] = folder.name
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -31,6 +31,11 @@ os.environ.setdefault("GLOG_v", "3")
 def pytest_configure(config: pytest.Config) -> None:
     """Register the mark that opens all rooms."""
     config.addinivalue_line("markers", "together: needs the bundled plugins, not the core alone")
+    if not hasattr(config, "workerinput"):  # workers of xdist inherit it
+        folder = TemporaryDirectory(prefix="mindloom-tests-", ignore_cleanup_errors=True)
+        config.add_cleanup(folder.cleanup)
+        # Graphs of this session alone: nobody's cache folder is a test's business.
+        os.environ["MINDLOOM_COMPILE_CACHE"] = folder.name
 
 
 def pytest_report_header(config: pytest.Config) -> str:

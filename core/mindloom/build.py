@@ -45,6 +45,7 @@ def build(run: Run, resume_from: Path | None) -> Built:
     step = make_step(run, _make_model(run, resumed=resume_from is not None))
     if resume_from is not None:
         _resume(run, step, resume_from)
+    run.cache_graphs(step)
     report(run)
     return Built(step, call("make_stepper", run=run, step=step, dataset=run.dataset))
 

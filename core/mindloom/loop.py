@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -101,6 +102,7 @@ def dispatches(run: Run, stepper: Iterator[StepResult]) -> Iterator[StepResult]:
     """Announce each dispatch before it begins, and blame the plugin whose generator or cell fails in it."""
     while True:
         run.plugins.call("on_step_start", run=run)
+        began, loaded = time.monotonic(), run.graphs.loaded if run.graphs else 0
         with blaming(run.plugins.plugins, "the training step"), suspecting(run.plugins):
             result = next(stepper, ENDED)
         if result is ENDED:
@@ -108,6 +110,10 @@ def dispatches(run: Run, stepper: Iterator[StepResult]) -> Iterator[StepResult]:
         with answering(run.plugins, "make_stepper", makers(run.plugins, "make_stepper")):
             if wrong := lacking(result, ("n", "lr", "outputs")):
                 raise TypeError(f"it must yield StepResult, not {wrong}")
+        if run.step == run.first_step and run.device.graph:
+            # The device may still compute: what took long was done on the host.
+            way = "from the compile cache" if run.graphs and run.graphs.loaded > loaded else "compiled"
+            run.log.info("first step %s in %.1f s", way, time.monotonic() - began)
         yield result
 
 

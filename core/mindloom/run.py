@@ -18,12 +18,14 @@ from .records import Clock, Record, check_published
 
 if TYPE_CHECKING:
     import numpy as np
+    from mindspore import nn
     from omegaconf import DictConfig
 
     from .averages import Averages
     from .checkpoint import Checkpointer
     from .data.buckets import Frame
     from .data.pipeline import Dataset
+    from .graphs import GraphCache
     from .registry import Registry
     from .step import StepResult
     from .task import Task
@@ -53,6 +55,7 @@ class Run:
         checkpointer: None when nothing is saved.
         averages: averaged copies of the trained parameters, None when no plugin keeps any. With them as weights:
             ``with run.averages.shown(): ...``.
+        graphs: compiled graphs that outlive the process, None when they are not to.
         dry: the step is only compiled: parameters have no values, no sample is prepared, nothing is computed.
     """
 
@@ -67,6 +70,7 @@ class Run:
     schedule: Callable[[int], float] = field(init=False)
     checkpointer: Checkpointer | None = None
     averages: Averages | None = None
+    graphs: GraphCache | None = None
     step: int = 0
     first_step: int = 0
     first_position: int = 0
@@ -127,6 +131,19 @@ class Run:
             self.frames.add(frame)
             height, width = frame
             self.log.info("step %d: compiling for pictures of %d x %d", self.step, width, height)
+
+    def cache_graphs(self, cell: nn.Cell, together: bool = True) -> None:
+        """Take what is compiled of this cell from the compile cache, and keep it there.
+
+        The step itself is seen to already. A stepper that dispatches a cell of its own says so here, and so does
+        whoever calls another one, such as the loss by itself.
+
+        Args:
+            cell: before it is called for the first time.
+            together: every process calls it at the same moment; False for what only some of them compute.
+        """
+        if self.graphs is not None:
+            self.graphs.watch(cell, together)
 
     def agree_to_stop(self, together: bool) -> None:
         """Turn a wish to stop into a stop; several processes only when all look at once: none shall wait alone."""

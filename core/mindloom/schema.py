@@ -25,6 +25,9 @@ class DeviceConfig:
     target: str = setting("CPU", "CPU, GPU or Ascend")
     mode: str = setting("graph", "graph compiles the whole step; pynative runs eagerly, for debugging")
     jit_level: str = setting("", "O0, O1 or O2; empty leaves it to MindSpore")
+    compile_cache: str = setting(
+        "", "folder that keeps compiled graphs, or off; empty: $MINDLOOM_COMPILE_CACHE, else the user's cache folder"
+    )
     max_memory: str = setting("", 'limit of device memory such as "59GB"; empty for none')
 
 

@@ -19,6 +19,7 @@ from .discovery import Found, find, load_file
 from .ending import ending
 from .errors import TrainingError, UserError
 from .folders import Folder, find_checkpoint, new_run_folder
+from .graphs import open_cache
 from .layers import Layers
 from .plugin import Plugin
 from .registry import Registry, close
@@ -125,6 +126,7 @@ def execute(cfg: DictConfig, registry: Registry) -> int:
     folder: Folder | None = None
     started = time.monotonic()
     failed = refused = False
+    blameless = True
     try:
         with blaming(registry.plugins):
             resume_from = begin(this)
@@ -144,12 +146,15 @@ def execute(cfg: DictConfig, registry: Registry) -> int:
     except BaseException as error:
         failed = True
         refused = isinstance(error, UserError) and this.step == this.first_step
+        blameless = isinstance(error, UserError | KeyboardInterrupt)
         registry.tell("on_exception", LOG, run=this, error=error)
-        if folder is not None and not isinstance(error, UserError | KeyboardInterrupt):
+        if folder is not None and not blameless:
             folder.keep_traceback(error, this.world)
         raise
     finally:
         errors = registry.close(LOG)
+        if this.graphs is not None:
+            this.graphs.close(survived=blameless)
         if hasattr(this, "dataset"):
             this.dataset.close()
         if folder is not None:
@@ -163,6 +168,7 @@ def begin(run: Run) -> Path | None:
     cfg, call = run.cfg, run.plugins.call
     run.device = call("make_device", cfg=cfg)
     run.world = call("make_world", cfg=cfg, device=run.device)
+    run.graphs = open_cache(run)
     run.checkpointer = call("make_checkpointer", cfg=cfg)
     found = find_checkpoint(cfg, run.checkpointer)
     if found is not None:

@@ -105,6 +105,7 @@ def layered(folder: Path, *settings: Mapping[str, Any]) -> Layers:
             "log_interval": 1,
             "save_path": str(folder / "run"),
             "save_path_with_time": False,
+            "device": {"compile_cache": "off"},
             "data": {"path": str(folder)},
             "optim": {"lr": 0.01},
         },

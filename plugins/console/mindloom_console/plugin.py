@@ -37,7 +37,7 @@ class Console(Plugin):
         self.loss = Smooth(self.cfg.smooth)
         self.pace = Pace()
         self.display: Display | None = None
-        self.started = 0.0
+        self.started = False
 
     def state_dict(self) -> dict[str, Any]:
         return {"mean": self.loss.mean, "weight": self.loss.weight}
@@ -57,7 +57,7 @@ class Console(Plugin):
         """Before the first step: open the display, and tell that compiling comes first."""
         if self.started or not run.world.is_main:
             return
-        self.started = time.monotonic()
+        self.started = True
         if run.device.graph:
             run.log.info("compiling the first step; this may take a while")
         terminal = None if self.cfg.plain else find_terminal()
@@ -73,7 +73,6 @@ class Console(Plugin):
         now = time.monotonic()
         if not self.pace.marks and run.device.graph:
             self.display.compiled()
-            run.log.info("compiled in %.1f s (the first step included)", now - self.started)
         self.pace.mark(run.step, now)
         self.display.advance(run.step, self.pace.left(run.last_step))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mindloom import Plugin, hookimpl
@@ -76,7 +77,7 @@ class Sdxl(Plugin):
             run.log.warning("sdxl: no weights were given (--weight), so training starts from random ones")
             if self.cfg.vae:
                 run.log.warning("sdxl: plugins.sdxl.vae replaces the VAE of --weight, and does nothing without it")
-        task = SdxlTask(self.cfg, run.dry, run.cfg.weight)
+        task = SdxlTask(self.cfg, run.dry, run.cfg.weight, partial(run.cache_graphs, together=False))
         self.tokenizer = task.tokenizer
         return task
 

@@ -169,6 +169,7 @@ class SdxlFrozen(Frozen):
         """mean, logvar and time_ids of pictures; context and pooled of captions."""
         if part not in self.cells:
             self.cells[part] = ENCODERS[part](self.task.model).set_train(False)
+            self.task.watch(self.cells[part])
             self.compiled = True
         stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         times = stacked.pop("time_ids", None)

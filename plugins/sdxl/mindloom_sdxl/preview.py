@@ -80,6 +80,11 @@ class Painter:
     def __post_init__(self) -> None:
         self.guided, self.decode = Guided(self.model, self.guidance), Decode(self.model, self.objective)
 
+    @property
+    def cells(self) -> tuple[nn.Cell, ...]:
+        """What is compiled."""
+        return self.model.conditioner, self.guided, self.decode
+
     def tell(self, captions: Sequence[str], time_ids: np.ndarray, negative: str | None = "") -> Told:
         """Encode captions and sizes.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ from .transform import COLUMNS, TOLD, VAE_CHANNELS, VAE_FACTOR, Transform, named
 from .weights import Leniency, load_weights, save_weights
 
 if TYPE_CHECKING:
+    from mindspore import nn
+
     from . import Sdxl
 
 
@@ -53,17 +55,25 @@ class SdxlTask(Task):
     row: Transform | KeptTransform
     previewer: Previewer | None = None
 
-    def __init__(self, cfg: Sdxl.Config, dry: bool = False, weight: str = "") -> None:
+    def __init__(
+        self,
+        cfg: Sdxl.Config,
+        dry: bool = False,
+        weight: str = "",
+        watch: Callable[[nn.Cell], None] = lambda cell: None,
+    ) -> None:
         """Build everything.
 
         Args:
             dry: the loss is only compiled, on ``example()``, which takes no vocabulary; nothing else works.
             weight: where the weights come from: a vocabulary may lie beside them.
+            watch: told of every cell, beside the loss, that is called by itself.
 
         Raises:
             UserError: no vocabulary, or one that is larger than the model's.
         """
         preset = PRESETS[cfg.preset]
+        self.watch = watch
         self.cfg, self.resolution = cfg, cfg.resolution or preset.resolution
         self.multiple = preset.vae.factor * 2 ** (len(preset.unet.mult) - 1)
         size = self.resolution
@@ -104,6 +114,8 @@ class SdxlTask(Task):
             cfg.sample_batch,
             objective=self.objective,
         )
+        for cell in self.previewer.painter.cells:
+            watch(cell)
 
     def transform(self, sample: Sample, draw: Draw) -> dict[str, np.ndarray]:
         """See :class:`mindloom_sdxl.transform.Transform`."""

@@ -48,6 +48,7 @@ def looped(run: Any, step: nn.Cell, dataset: Any, size: int) -> Iterator[StepRes
     """Dispatch the steps that are left, ``size`` at a time."""
     loop = Loop(step)
     loop.set_train()
+    run.cache_graphs(loop)
     with ending(dataset.batches(run.step, run.last_step)) as batches:
         for first, last in chunks(run.step, run.last_step, size):
             # A graph has fixed shapes: where they change within a chunk, it takes several dispatches.

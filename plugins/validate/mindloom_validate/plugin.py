@@ -110,6 +110,7 @@ class Validate(Plugin):
         self.every, self.pictures_every = self.cfg.every, self.cfg.pictures_every
         if self.cfg.data_path:
             self._open(run)
+            run.cache_graphs(run.task.loss, together=False)
             assert self.held_out is not None
             of = {"data_path": self.cfg.data_path, "samples": self.held_out.samples, "seed": self.cfg.seed}
             if of != self.of:  # a fresh run, or one that resumes with other held-out samples

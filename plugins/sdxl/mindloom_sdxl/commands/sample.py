@@ -15,6 +15,7 @@ from mindloom.cli import Parser, guarded, locating
 from mindloom.discovery import Found, discover
 from mindloom.files import PICTURES, ends
 from mindloom.flags import apply_flags
+from mindloom.graphs import open_cache
 from mindloom.layers import Layers
 from mindloom.parsing import nest
 from mindloom.prompts import read_prompts
@@ -155,6 +156,7 @@ def paint(layers: Layers, available: Mapping[str, Found], arguments: dict[str, A
         with blaming(registry.plugins):
             this = Run(cfg, registry, LOG, Path())
             this.device, this.world = registry.call("make_device", cfg=cfg), World()
+            this.graphs = open_cache(this)
             from ..preview import Painter
             from ..sampling import Wish, draw, load
 
@@ -179,7 +181,11 @@ def paint(layers: Layers, available: Mapping[str, Found], arguments: dict[str, A
                 latents_out=arguments["save_latents"],
             )
             painter = Painter(task.model, task.tokenizer, sdxl.guidance, task.objective, wish.scheduler)
+            for cell in painter.cells:
+                this.cache_graphs(cell)
             print("\n".join(map(str, draw(wish, painter))))
+            if this.graphs is not None:
+                this.graphs.close(survived=True)
         return 0
     finally:
         registry.close(LOG)

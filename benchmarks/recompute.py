@@ -2,9 +2,10 @@
 
     python benchmarks/recompute.py          # prints a table, writes benchmarks/results/recompute.{md,json}
 
-Two processes take turns, as in ``unet.py``, both with the plugins native and flash_attn. The workload has large pictures
-and few parameters, since parameters, gradients and moments are what recomputation cannot save. Ratios are to training
-without it.
+Two processes take turns, as in ``unet.py``, both with the plugins native and flash_attn. R1 has many tokens and few
+parameters, since parameters, gradients and moments are what recomputation cannot save; nor can it save the scratch
+memory that oneDNN keeps for every convolution of a graph, of which a graph that computes twice has more. Ratios are to
+training without it.
 """
 
 from __future__ import annotations

@@ -58,9 +58,9 @@ WORKLOADS = {
     "W1": Workload(128, (0, 1, 2), 32),
     "W2": Workload(64, (0, 1, 2), 64),
     "W3": Workload(64, (0, 2, 10), 32),
-    "R1": Workload(32, (0, 2, 4), 128),
+    "R1": Workload(64, (0, 2, 2), 96),
 }
-"""W0 is for trying things out; R1 has many activations and few parameters."""
+"""W0 is for trying things out; R1 has many tokens and few parameters."""
 
 
 def inputs(work: Workload) -> list[np.ndarray]:

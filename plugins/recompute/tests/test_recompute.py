@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,24 +62,34 @@ class Layered(Plain):  # type: ignore[misc, valid-type]
         return task
 
 
-def train(folder: Path, task: type[Plugin], plugins: Sequence[type[Plugin]] = (), **settings: Any) -> tuple[Fitted, int]:
-    """Train, and count the layer norms in the graph that ran, those of the gradient not among them."""
+Done = tuple[Fitted, int]
+
+
+def train(folder: Path, task: type[Plugin], plugins: Sequence[type[Plugin]] = (), **settings: Any) -> Done:
+    """Train, and count the layer norms in the graphs that ran, those of the gradient not among them."""
     ms.set_context(save_graphs=1, save_graphs_path=str(folder / "graphs"))
     try:
         done = fit(folder, plugins, steps=3, task=task, **settings)
     finally:
         ms.set_context(save_graphs=0)
-    (graph,) = folder.rglob("hwopt_common_final_graph_*.ir")
-    return done, len(re.findall(r"\bPrimFunc_LayerNorm\(%", graph.read_text()))
+    graphs = [graph.read_text() for graph in folder.rglob("hwopt_common_final_graph_*.ir")]
+    return done, sum(len(re.findall(r"\bPrimFunc_LayerNorm\(%", graph)) for graph in graphs)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_graph() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MS_DEV_DUMP_IR_PASSES", "hwopt_common_final_graph")  # instead of two hundred
+        yield
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Fitted, int]:
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Done:
     """Training without the plugin."""
     return train(tmp_path_factory.mktemp("kept"), Layered)
 
 
-def test_all_blocks_are_computed_twice_and_nothing_else_changes(tmp_path: Path, kept: tuple[Fitted, int]) -> None:
+def test_all_blocks_are_computed_twice_and_nothing_else_changes(tmp_path: Path, kept: Done) -> None:
     again, norms = train(tmp_path, Layered, [Recompute])
     assert (kept[1], norms) == (LAYERS, 2 * LAYERS)
     assert again.losses == kept[0].losses
@@ -87,10 +97,18 @@ def test_all_blocks_are_computed_twice_and_nothing_else_changes(tmp_path: Path, 
         np.testing.assert_array_equal(again.weights[name], weight, err_msg=name)
 
 
-def test_every_second_block(tmp_path: Path, kept: tuple[Fitted, int]) -> None:
+def test_every_second_block(tmp_path: Path, kept: Done) -> None:
     again, norms = train(tmp_path, Layered, [Recompute], recompute={"every": 2})
     assert norms == LAYERS + LAYERS // 2
     assert again.losses == kept[0].losses
+
+
+def test_in_the_loop_over_micro_batches(tmp_path: Path) -> None:
+    settings = {"gradient_accumulation_steps": 2}
+    once, _ = train(tmp_path / "kept", Layered, **settings)
+    again, norms = train(tmp_path / "again", Layered, [Recompute], **settings)
+    assert norms == 2 * LAYERS
+    assert again.losses == once.losses
 
 
 def test_a_task_without_blocks_is_told_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

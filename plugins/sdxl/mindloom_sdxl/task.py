@@ -166,7 +166,8 @@ class SdxlTask(Task):
 
     def blocks(self) -> list[nn.Cell]:
         """Layers of the UNet, and of text encoders that train."""
-        return [cell for _, cell in self.model.cells_and_names() if isinstance(cell, LAYERS) and cell.trainable_params()]
+        layers = [cell for _, cell in self.model.cells_and_names() if isinstance(cell, LAYERS)]
+        return [layer for layer in layers if layer.trainable_params()]
 
     def preview(self, prompts: Sequence[str], seed: int) -> list[np.ndarray] | None:
         """See :class:`mindloom_sdxl.preview.Previewer`; None without encoders."""

@@ -26,6 +26,8 @@ class Recompute(Plugin):
 
         every: int = setting(1, "recompute every n-th block: 1 all of them, 2 half of them")
 
+    found: str | None = None
+
     @hookimpl
     def on_configure(self) -> None:
         """Reject what makes no sense.
@@ -40,6 +42,12 @@ class Recompute(Plugin):
             )
 
     @hookimpl(wrapper=True)
+    def make_device(self) -> Generator[None, Any, Any]:
+        """Prepare MindSpore, which reads such settings once, before its first operation."""
+        self._reach_loops()
+        return (yield)
+
+    @hookimpl(wrapper=True)
     def make_step(self, run: Run) -> Generator[None, Any, Any]:
         """Mark the blocks before the step is made, when all other plugins have replaced what they replace in them."""
         blocks = run.task.blocks()
@@ -50,3 +58,20 @@ class Recompute(Plugin):
         else:
             run.log.warning("recompute does nothing: the task names no blocks (Task.blocks)")
         return (yield)
+
+    def _reach_loops(self) -> None:
+        """Let MindSpore recompute before it inlines gradients: afterwards it looks at no loop's body.
+
+        Accumulation is such a loop, and so is a dispatch of several steps on a CPU.
+        """
+        from mindspore._extends.parse import compile_config
+
+        self.found = compile_config.ENABLE_RECOMPUTE_BEFORE_INLINE
+        compile_config.ENABLE_RECOMPUTE_BEFORE_INLINE = "1"
+
+    def close(self) -> None:
+        """Put MindSpore's setting back."""
+        if self.found is not None:
+            from mindspore._extends.parse import compile_config
+
+            compile_config.ENABLE_RECOMPUTE_BEFORE_INLINE, self.found = self.found, None

@@ -38,6 +38,7 @@ KINDS: dict[str, tuple[str, ...] | None] = {
     "native": ("native", "flash_attn"),
     "flash": ("flash_attn",),
     "plain": (),
+    "recompute": ("native", "flash_attn", "recompute"),
     "torch": None,
 }
 """Who computes, and with which plugins."""
@@ -57,8 +58,9 @@ WORKLOADS = {
     "W1": Workload(128, (0, 1, 2), 32),
     "W2": Workload(64, (0, 1, 2), 64),
     "W3": Workload(64, (0, 2, 10), 32),
+    "R1": Workload(64, (0, 2, 2), 96),
 }
-"""W0 is for trying things out."""
+"""W0 is for trying things out; R1 has many tokens and few parameters."""
 
 
 def inputs(work: Workload) -> list[np.ndarray]:
@@ -80,9 +82,13 @@ def mindspore_step(work: Workload, plugins: tuple[str, ...]) -> Callable[[], Ste
     from mindloom.schema import Config
     from mindloom_flash_attn import FlashAttn
     from mindloom_native import Native
+    from mindloom_recompute import Recompute
     from mindloom_sdxl.cells.unet import UNet
     from mindloom_sdxl.presets import UNetConfig
+    from mindloom_sdxl.task import LAYERS
     from mindspore import nn, ops
+
+    known = {"native": Native, "flash_attn": FlashAttn, "recompute": Recompute}
 
     class Loss(nn.Cell):
         """Mean squared error of the prediction."""
@@ -98,14 +104,18 @@ def mindspore_step(work: Workload, plugins: tuple[str, ...]) -> Callable[[], Ste
     def build() -> Step:
         cfg = Config()
         cfg.optim.max_grad_norm = 0.0
-        chosen = {name: {"native": Native, "flash_attn": FlashAttn}[name]() for name in plugins}
+        chosen = {name: known[name]() for name in plugins}
         for plugin in chosen.values():
             plugin.cfg = plugin.Config()
         run: Any = SimpleNamespace(cfg=cfg, log=logging.getLogger("benchmark"), averages=None)
         run.plugins = Registry(chosen, Defaults())
         run.device = run.plugins.call("make_device", cfg=cfg)
         unet = UNet(UNetConfig(work.channels, MULT, 2, work.depths, work.depths[-1], HEAD, CONTEXT, VECTOR))
-        run.task = SimpleNamespace(model=unet, loss=Loss(unet), cells=(), keep_float32=())
+
+        def blocks() -> list[nn.Cell]:
+            return [cell for _, cell in unet.cells_and_names() if isinstance(cell, LAYERS)]
+
+        run.task = SimpleNamespace(model=unet, loss=Loss(unet), cells=(), keep_float32=(), blocks=blocks)
         step = make_step(run, alter_model(run))
         lr, columns = ms.Tensor(1e-5, ms.float32), [ms.Tensor(array) for array in inputs(work)]
         return lambda: float(step(lr, *columns)[0].asnumpy())

@@ -77,6 +77,14 @@ class Task(ABC):
         """
         return None
 
+    def blocks(self) -> Sequence[nn.Cell]:
+        """Return the repeated parts of ``model`` that train, none within another, in the order they are computed.
+
+        Where memory is short, a block keeps only its inputs and is computed again in the backward pass. Asked for when
+        plugins have replaced what they replace.
+        """
+        return ()
+
     def preview(self, prompts: Sequence[str], seed: int) -> list[np.ndarray] | None:
         """Show what the model can do now: one uint8 ``[height, width, 3]`` picture for each prompt, or None."""
         return None

@@ -134,21 +134,22 @@ class Pipeline:
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """See :class:`Dataset`."""
-        pending: deque[tuple[int, list[Future[Row]]]] = deque()
+        pending: deque[Future[Batch]] = deque()
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="mindloom-data")
         reader = ThreadPoolExecutor(1, thread_name_prefix="mindloom-read")
+        stacker = ThreadPoolExecutor(1, thread_name_prefix="mindloom-batch")  # so that the loop gets whole batches
         submit = self._indexed(pool) if self.order else self._streamed(pool, reader, first)
         try:
             for step in range(first, last):
-                pending.append((step, submit(self.positions(step))))
+                pending.append(stacker.submit(self._finish, step, submit(self.positions(step))))
                 if len(pending) > self.prefetch:
-                    yield self._finish(*pending.popleft())
+                    yield pending.popleft().result()
             while pending:
-                yield self._finish(*pending.popleft())
+                yield pending.popleft().result()
         finally:
             # Waits for the samples at work: whoever closes this may close their files next.
-            pool.shutdown(wait=True, cancel_futures=True)
-            reader.shutdown(wait=True, cancel_futures=True)
+            for threads in (pool, reader, stacker):
+                threads.shutdown(wait=True, cancel_futures=True)
 
     def _finish(self, step: int, futures: list[Future[Row]]) -> Batch:
         try:

@@ -10,7 +10,11 @@ import numpy as np
 from mindloom.task import Draw, Sample, Task
 
 from . import choices
+from .cells.clip import EncoderLayer
 from .cells.model import SDXLModel
+from .cells.openclip import ResidualAttentionBlock
+from .cells.resblock import ResBlock
+from .cells.transformer import TransformerBlock
 from .frozen import FROZEN, KeptTransform, SdxlFrozen, kept_example
 from .noising import Objective
 from .objective import DiffusionLoss, ZeroingLoss
@@ -35,6 +39,9 @@ KEEP_FLOAT32 = (
     r"\.(text_projection|logit_scale)$",  # they belong to the cell that holds the positions
 )
 """Norms, embeddings of positions and the VAE."""
+
+LAYERS = (ResBlock, TransformerBlock, EncoderLayer, ResidualAttentionBlock)
+"""What UNet and text encoders are made of. The VAE has blocks of its own."""
 
 
 class SdxlTask(Task):
@@ -166,6 +173,11 @@ class SdxlTask(Task):
                 "plugins.sdxl.train_text_encoder=none, or keep none",
             )
         return SdxlFrozen(self)
+
+    def blocks(self) -> list[nn.Cell]:
+        """Layers of the UNet, and of text encoders that train."""
+        layers = [cell for _, cell in self.model.cells_and_names() if isinstance(cell, LAYERS)]
+        return [layer for layer in layers if layer.trainable_params()]
 
     def preview(self, prompts: Sequence[str], seed: int) -> list[np.ndarray] | None:
         """See :class:`mindloom_sdxl.preview.Previewer`; None without encoders."""

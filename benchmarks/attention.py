@@ -162,7 +162,7 @@ def main() -> None:
         wait_for_turns(args.case, args.batch, args.tokens[0])
         return
     sizes, rounds = args.tokens or ([256] if args.quick else [1024, 2048, 4096]), args.rounds
-    rounds = rounds or (2 if args.quick else 5)
+    rounds = rounds or (2 if args.quick else 3)
     rows = [row for tokens in sizes for row in measure(tokens, args.batch, rounds)]
     title = (
         f"Attention with {HEADS} heads of {HEAD_DIM}, batch {args.batch}, float32, {len(os.sched_getaffinity(0))} "

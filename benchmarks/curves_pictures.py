@@ -1,4 +1,4 @@
-"""The curves as pictures: what was measured, with least and most, and a line of slope one to compare with."""
+"""The curves as pictures: what was measured, with least and most, and growth in proportion to compare with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Panel:
     Attributes:
         label: of the vertical axis, with its unit.
         lines: name of a number of the points -> what it is.
-        linear: draw what growth in proportion to the first point would be.
+        linear: draw what growth in proportion would be: to the last point, or to the first one without ``log``.
         log: of the vertical axis.
     """
 
@@ -93,7 +93,8 @@ def _fill(axes: Any, panel: Panel, points: Points) -> None:
             style = {"marker": "o", "markersize": 4, "capsize": 3, "color": next(colours)}
             axes.errorbar(places, middle, yerr=errors, label=label.format(format=kind), **style)
             if panel.linear and kind == kinds[0] and line == next(iter(panel.lines)):
-                ideal = [middle[0] * place / places[0] for place in places]
+                fixed = -1 if panel.log else 0  # what is constant matters least at the large end
+                ideal = [middle[fixed] * place / places[fixed] for place in places]
                 axes.plot(places, ideal, ":", color="black", linewidth=1, label="in proportion")
     ticks = sorted({point["at"] for point in points})
     axes.set_xscale("log")
@@ -106,7 +107,7 @@ def _fill(axes: Any, panel: Panel, points: Points) -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
     else:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
     axes.set_ylabel(panel.label)
     axes.grid(True, which="major", color="#dddddd", linewidth=0.7)
     axes.legend(fontsize=8, frameon=False)

@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--images", type=int)
     parser.add_argument("--rounds", type=int)
     args = parser.parse_args()
-    images, rounds = args.images or (8 if args.quick else 96), args.rounds or (1 if args.quick else 5)
+    images, rounds = args.images or (8 if args.quick else 64), args.rounds or (1 if args.quick else 3)
     with tempfile.TemporaryDirectory() as folder:
         data = args.data or Path(folder)
         prepare(data, images)

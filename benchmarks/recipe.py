@@ -83,7 +83,7 @@ def complete(given: argparse.Namespace) -> None:
     given.jit_level = given.jit_level or ("O0" if cpu else "O2")
     side, sink = PRESETS[given.preset]
     given.resolution, given.sink_size = given.resolution or side, given.sink_size or sink
-    given.steps = given.steps or (8 if given.quick else 4 * sink)
+    given.steps = given.steps or (8 if given.quick else 6 * sink)
 
 
 def main() -> int:

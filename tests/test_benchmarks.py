@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,17 @@ def test_every_benchmark_is_a_subject_or_a_part_of_one(driver: ModuleType) -> No
     for name in driver.SUBJECTS:
         assert "write" in {alias.name for node in scripts[name].body if isinstance(node, ast.ImportFrom)
                            for alias in node.names}, name  # fmt: skip
+
+
+def test_the_results_that_are_committed_can_be_indexed(driver: ModuleType, tmp_path: Path) -> None:
+    shutil.copytree(BENCHMARKS / "results", tmp_path, dirs_exist_ok=True)
+    driver.index(tmp_path, {})
+    lines = (tmp_path / "README.md").read_text().splitlines()
+    found = [path.stem for path in tmp_path.glob("*.json")]
+    assert found
+    for name in found:
+        assert (tmp_path / f"{name}.md").exists()
+        assert any(line.startswith(f"| [{name}]({name}.md) |") for line in lines)
 
 
 def test_make_offers_it() -> None:

@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of each run")
     parser.add_argument("--rounds", type=int, help="runs of each case")
     args = parser.parse_args()
-    steps, repeats = args.steps or (100 if args.quick else 1000), args.rounds or (1 if args.quick else 7)
+    steps, repeats = args.steps or (100 if args.quick else 1000), args.rounds or (1 if args.quick else 5)
     taken: dict[str, list[Run]] = {name: [] for name in CASES}
     rounds: dict[int, list[tuple[float, float]]] = {0: [], 8: []}
     for _ in range(repeats):

@@ -79,7 +79,7 @@ def measure(subject: str, out: Path, quick: bool, limit: float) -> Outcome:
     if code is None:
         problem = f"took more than {limit:g} minutes"
     elif code:
-        problem = f"missed its mark (exit code {code})" if written else f"failed (exit code {code})"
+        problem = f"missed a mark or a part (exit code {code})" if written else f"failed (exit code {code})"
     return Outcome(problem, (time.monotonic() - began) / 60, (own() - spent) / 60)
 
 

@@ -160,7 +160,7 @@ def main() -> int:
         print(json.dumps(train(args.train, args.background)))
         return 0
     told: dict[str, list[dict[str, Any]]] = {name: [] for name in MODES}
-    for _ in range(args.rounds or (1 if args.quick else 3)):
+    for _ in range(args.rounds or (1 if args.quick else 2)):
         for name, background in MODES.items():
             told[name].append(measure(background, args.on))
             print(f"{name}: {', '.join(f'{stall:.2f}' for stall in told[name][-1]['stalls'])} s", file=sys.stderr)

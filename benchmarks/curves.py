@@ -130,7 +130,7 @@ def main() -> int:
             for name in chosen:
                 print(f"curves: {name}", file=sys.stderr, flush=True)
                 try:
-                    measured[name] = MEASURES[name](args.steps or (2 if args.quick else 7), args.quick, Path(temporary))
+                    measured[name] = MEASURES[name](args.steps or (2 if args.quick else 5), args.quick, Path(temporary))
                 except (RuntimeError, SystemExit) as error:  # the other curves are worth having
                     print(f"curves: {name}: {error}", file=sys.stderr)
                     failed = True

@@ -31,14 +31,14 @@ SUBJECTS = {
     "unet": 5,
     "kernels": 1,
     "attention": 2,
-    "curves": 5,
+    "curves": 6,
     "resume": 2,
     "recipe": 2,
     "data": 3,
     "sink": 1,
     "hooks": 1,
     "checkpoint": 2,
-    "weights": 1,
+    "weights": 3,
     "check": 2,
 }
 """Name of the script -> minutes that it takes on two processors."""

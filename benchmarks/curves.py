@@ -35,6 +35,7 @@ COLUMNS = {
     "step": "s a step",
     "processor": "processor s a step",
     "first": "building and first step s",
+    "first_processor": "the same, processor s",
     "start": "start to first step s",
     "opened": "opening data s",
     "peak": "peak GB",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -79,12 +78,11 @@ def started(told: Told) -> Point:
 
 
 def start_on(kind: str, data: Path, count: int, runs: int) -> Point:
-    """Runs of two steps on ``count`` samples, of a task that compiles in a second; medians."""
+    """Runs of two steps on ``count`` samples, of a task that compiles in a second."""
     settings = {"data.path": data, "save_path": data.parent, "per_batch_size": 4, "max_steps": 2, "log_interval": 1}
     texts = [f"{name}={value}" for name, value in {**settings, "data.shuffle": kind != "csv"}.items()]
     found = [started(train(["--plugins", f"pictures,{kind}", *texts, *COLD])) for _ in range(runs)]
-    middle = {name: statistics.median(one[name] for one in found) for name in found[0]}
-    return {"at": count, "format": kind, **middle}
+    return {"at": count, "format": kind, **{name: [one[name] for one in found] for name in found[0]}}
 
 
 def long_list(folder: Path, count: int) -> Path:

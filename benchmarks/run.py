@@ -30,16 +30,16 @@ ELSEWHERE = "processors busy elsewhere"
 SUBJECTS = {
     "unet": 5,
     "kernels": 1,
-    "attention": 2,
+    "attention": 3,
     "curves": 6,
     "resume": 2,
     "recipe": 2,
     "data": 3,
     "sink": 1,
-    "hooks": 1,
+    "hooks": 2,
     "checkpoint": 2,
     "weights": 3,
-    "check": 2,
+    "check": 3,
 }
 """Name of the script -> minutes that it takes on two processors."""
 

@@ -78,6 +78,7 @@ def mindspore_step(work: Workload, plugins: tuple[str, ...]) -> Callable[[], Ste
     import mindspore as ms
     from mindloom.build import alter_model, make_step
     from mindloom.defaults import Defaults
+    from mindloom.graphs.heap import lean
     from mindloom.registry import Registry
     from mindloom.schema import Config
     from mindloom_flash_attn import FlashAttn
@@ -119,6 +120,7 @@ def mindspore_step(work: Workload, plugins: tuple[str, ...]) -> Callable[[], Ste
 
         run.task = SimpleNamespace(model=unet, loss=Loss(unet), cells=(), keep_float32=(), blocks=blocks)
         step = make_step(run, alter_model(run))
+        lean(step)  # as Run.cache_graphs does it
         lr, columns = ms.Tensor(1e-5, ms.float32), [ms.Tensor(array) for array in inputs(work)]
         return lambda: float(step(lr, *columns)[0].asnumpy())
 

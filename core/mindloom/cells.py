@@ -45,6 +45,35 @@ class Dense(nn.Cell):
         return self.affine(x, self.weight, self.bias)
 
 
+class Conv2d(nn.Cell):
+    """Convolution of NCHW; weight ``[out, in, kernel, kernel]``.
+
+    ``padding`` is one number or (top, bottom, left, right), by default what keeps the size. ``zero`` makes a layer that
+    starts without a say.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 3,
+        stride: int = 1,
+        padding: int | tuple[int, int, int, int] | None = None,
+        zero: bool = False,
+    ) -> None:
+        super().__init__()
+        shape = (outputs, inputs, kernel, kernel)
+        self.weight = zeros(*shape) if zero else fan_in(*shape)
+        self.bias = zeros(outputs)
+        pad = kernel // 2 if padding is None else padding
+        self.stride, self.padding = stride, (pad,) * 4 if isinstance(pad, int) else pad
+        self.conv = P.Conv2D(outputs, kernel, pad_mode="pad", pad=pad, stride=stride)
+        self.add = P.BiasAdd()
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        return self.add(self.conv(x, self.weight), self.bias)
+
+
 class LayerNorm(nn.Cell):
     """Normalise the last axis, which has ``width`` elements (Ba et al. 2016)."""
 

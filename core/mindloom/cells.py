@@ -39,10 +39,14 @@ class Dense(nn.Cell):
         super().__init__()
         self.weight = fan_in(outputs, inputs) if std is None else normal(std, outputs, inputs)
         self.bias = zeros(outputs) if bias else None
-        self.affine = Affine()
+        self.matmul, self.add, self.reshape = P.MatMul(transpose_b=True), P.BiasAdd(), P.Reshape()
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        return self.affine(x, self.weight, self.bias)
+        # Affine's lines once more: each cell in between costs the compiler time, and there are hundreds of these.
+        product = self.matmul(self.reshape(x, (-1, x.shape[-1])), self.weight)
+        if self.bias is not None:
+            product = self.add(product, self.bias)
+        return self.reshape(product, (*x.shape[:-1], self.weight.shape[0]))
 
 
 class Conv2d(nn.Cell):

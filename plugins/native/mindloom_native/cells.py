@@ -77,6 +77,23 @@ class NativeAffine(cells.Affine):
         return self.with_bias(x, weight, bias, self.settings)
 
 
+class NativeDense(nn.Cell):
+    """:class:`mindloom.cells.Dense` with the same parameters, computed like :class:`NativeAffine`."""
+
+    def __init__(self, plain: cells.Dense, library: Path) -> None:
+        super().__init__()
+        self.weight, self.bias, self.settings = plain.weight, plain.bias, settings()
+        self.operator = linear(library) if plain.bias is None else linear_bias(library)
+        self.plain = cells.Affine()
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        if x.dtype != ms.float32 or self.weight.dtype != ms.float32:
+            return self.plain(x, self.weight, self.bias)
+        if self.bias is None:
+            return self.operator(x, self.weight, self.settings)
+        return self.operator(x, self.weight, self.bias, self.settings)
+
+
 class NativeConv2d(cells.Conv2d):
     """:class:`mindloom.cells.Conv2d` with the same parameters, its bias in the same pass, and little scratch memory."""
 
@@ -102,6 +119,7 @@ def _unary(name: str) -> Build:
 
 KINDS: dict[type[nn.Cell], Build] = {
     cells.Affine: NativeAffine,
+    cells.Dense: NativeDense,
     cells.Conv2d: NativeConv2d,
     cells.LayerNorm: NativeLayerNorm,
     cells.GroupNorm: NativeGroupNorm,
@@ -112,7 +130,7 @@ KINDS: dict[type[nn.Cell], Build] = {
     cells.Softmax: lambda plain, library: NativeUnary(plain, softmax(library)),
 }
 """Which cells are claimed, and what takes their place."""
-PRODUCTS = (cells.Affine, cells.Conv2d)
+PRODUCTS = (cells.Affine, cells.Dense, cells.Conv2d)
 """Those that need oneDNN's matrix product."""
 
 

@@ -21,6 +21,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import page
 from report import LOAD, RESULTS, ROOT, arguments, machine, markdown, own
 
 HERE = Path(__file__).resolve().parent
@@ -126,6 +127,8 @@ def main() -> int:
         done = outcomes[subject]
         tell(f"{subject}: {done.problem or 'done'}, {done.minutes:.1f} min, {done.processor:.1f} min of processors")
         index(out, outcomes)  # what is there is not lost when the rest is interrupted
+        if out == RESULTS:
+            page.main()
     problems = {subject: done.problem for subject, done in outcomes.items() if done.problem}
     for subject, problem in problems.items():
         tell(f"{subject} {problem}")

@@ -1,7 +1,8 @@
 // The entries. MindSpore's calling convention of ahead-of-time operators: inputs, then outputs; 0 is success.
 //
 // All tensors are float32. `settings` begins with the number of threads.
-#include <utility>
+#include <cstdio>
+#include <exception>
 
 #include "optimizer.h"
 #include "transformer.h"
@@ -28,7 +29,12 @@ int run(int expected, int count, void **data, int *dims, int64_t **shapes, const
   if (expected != count) return 1;
   for (int i = 0; i < count; ++i)
     if (std::strcmp(dtypes[i], "float32") != 0) return 2;
-  work(Call{count, reinterpret_cast<float **>(data), dims, shapes});
+  try {
+    work(Call{count, reinterpret_cast<float **>(data), dims, shapes});
+  } catch (const std::exception &error) {  // MindSpore says no more than the number
+    std::fprintf(stderr, "native: %s\n", error.what());
+    return 9;
+  }
   return 0;
 }
 

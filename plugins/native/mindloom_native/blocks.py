@@ -13,7 +13,7 @@ from mindloom.transformer import GEGLU, CrossAttention, FeedForward, Transformer
 from mindspore import nn
 from mindspore import ops as P
 
-from .operators import linear_inputs, settings, two
+from .operators import copy, linear_inputs, settings, two
 
 Shape = tuple[int, ...]
 WEIGHTS = 20
@@ -87,10 +87,16 @@ class NativeTransformerBlock(TransformerBlock):
         object.__setattr__(self, "weights", ms.ParameterTuple(_weights(plain)))
         head_dim = self.attn1.attention.head_dim
         self.operator, self.settings = operator(library, head_dim), settings(self.norm1.eps, head_dim)
+        self.copy, self.again = copy(library), False
+
+    def recompute(self, **options: Any) -> None:
+        """Let MindSpore compute the block again: never the nodes of a result, so the result becomes a copy's."""
+        super().recompute(**options)
+        self.again = True
 
     def construct(self, x: ms.Tensor, context: ms.Tensor) -> ms.Tensor:
         norm, narrow = self.weights[0], self.weights[-1]  # a precision may keep norms in float32, and only those
         if (x.dtype, context.dtype, norm.dtype, narrow.dtype) != (ms.float32,) * 4:
             return super().construct(x, context)
         y, _ = self.operator(x, context, *self.weights, self.settings)
-        return y
+        return self.copy(y) if self.again else y

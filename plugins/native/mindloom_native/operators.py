@@ -120,6 +120,16 @@ def _weights_and_bias(dy: Shape, x: Shape, settings: Shape) -> tuple[Shape, Shap
 
 
 @functools.cache
+def copy(library: Path) -> P.Custom:
+    """``x -> x`` in memory of its own, which no pass of the compiler takes for nothing."""
+
+    def bprop(x, y, dy):  # type: ignore[no-untyped-def]
+        return (dy,)
+
+    return P.Custom(f"{library}:copy", first, first, "aot", bprop=bprop)
+
+
+@functools.cache
 def linear_inputs(library: Path) -> P.Custom:
     """``(dy [..., out], weight [out, in], settings) -> dx [..., in]``: a linear layer's gradient of its input."""
     return P.Custom(f"{library}:linear_inputs", _inputs, first, "aot")

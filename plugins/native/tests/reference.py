@@ -129,12 +129,12 @@ def gradients(cell: nn.Cell, x: np.ndarray, grad: np.ndarray) -> Arrays:
 
 
 def entries(folder: Path, cell: nn.Cell, position: Any, params: Sequence[ms.Parameter], *inputs: np.ndarray) -> Counter:
-    """How often the graph of these gradients calls each entry of the kernels."""
+    """How often the graph of the result and these gradients calls each entry of the kernels."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MS_DEV_DUMP_IR_PASSES", "hwopt_common_final_graph")
         ms.set_context(save_graphs=1, save_graphs_path=str(folder))
         try:
-            ms.grad(cell, position, params)(*(ms.Tensor(array) for array in inputs))
+            ms.value_and_grad(cell, position, params)(*(ms.Tensor(array) for array in inputs))
         finally:
             ms.set_context(save_graphs=0)
     graphs = "".join(file.read_text() for file in folder.rglob("hwopt_common_final_graph_*.ir"))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -213,6 +216,34 @@ def test_a_block_of_other_parts_is_left_alone() -> None:
     model = Model()
     model.block.norm2.eps = 1e-3
     assert not fits(model.block)
+
+
+RECOMPUTING = """
+from mindspore._extends.parse import compile_config
+
+compile_config.ENABLE_RECOMPUTE_BEFORE_INLINE = "1"  # as the plugin recompute does it; MindSpore reads it once
+import mindspore as ms
+from pathlib import Path
+from mindloom.build import name_parameters
+from mindspore import nn
+from {module} import Model, edited, entries, normal
+
+ms.set_context(mode=ms.GRAPH_MODE)
+for i in range(2):
+    model = edited(model=nn.SequentialCell(Model(), Model()))
+    name_parameters(model)
+    if i:
+        model[0].block.recompute()
+    found = entries(Path({folder!r}, str(i)), model, 0, model.trainable_params(), normal(1, (2, 3, 12)))
+    print(*(found[name] for name in ("copy", "transformer_block", "transformer_block_backward")))
+"""
+
+
+def test_a_block_that_is_recomputed_is_computed_twice(tmp_path: Path) -> None:
+    script = RECOMPUTING.format(module=__name__, folder=str(tmp_path))
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["0", "2", "2", "1", "3", "2"], done.stderr
 
 
 def test_training_has_the_losses_and_weights_of_a_run_without(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

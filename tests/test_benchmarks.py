@@ -78,7 +78,9 @@ def test_how_a_script_ended_is_told(
 
 def test_every_benchmark_is_a_subject_or_a_part_of_one(driver: ModuleType) -> None:
     scripts = {path.stem: ast.parse(path.read_text()) for path in BENCHMARKS.glob("*.py")}
-    imported = {node.module for tree in scripts.values() for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    nodes = [node for tree in scripts.values() for node in ast.walk(tree)]
+    imported = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    imported |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     assert set(driver.SUBJECTS) <= scripts.keys()
     assert scripts.keys() - {"run", *driver.SUBJECTS} <= imported
     for name in driver.SUBJECTS:

@@ -32,8 +32,8 @@ class CellEdit:
         equal: whether the new cell computes what the old one does, up to rounding, so that a cell around it may do
             the work of both.
         wraps: the new cell holds the cells inside the old one, for what it does not compute itself, and does their
-            work in all else. Others may replace those, too; unless each does so by what is ``equal``, this claim is
-            dropped.
+            work in all else. Others may replace those, too, which is done before; unless each does so by what is
+            ``equal``, this claim is dropped.
     """
 
     match: Callable[[str, nn.Cell], bool]
@@ -124,7 +124,8 @@ def survey(model: nn.Cell, edits: Sequence[tuple[str, CellEdit]]) -> tuple[list[
     free = [place for place in everywhere if id(place[1]) not in taken]
     _collect(found, free, [asked for asked in edits if asked[1].yields])
     for cell in _spoilt(everywhere, found):
-        found.pop(cell, None)
+        found[cell] = [claim for claim in found[cell] if not claim.edit.wraps]
+    found = {cell: meeting for cell, meeting in found.items() if meeting}
     return [meeting[0] for meeting in found.values()], _clashes(everywhere, found)
 
 
@@ -169,10 +170,10 @@ def apply(roots: Sequence[nn.Cell], edits: Sequence[tuple[str, CellEdit]], log: 
     receipts: dict[tuple[str, str], int] = {}
     totals: dict[str, int] = {}
     found = claims(roots[0], edits)
-    for wraps in (False, True):  # those that wrap need to see what takes its place inside
+    for some in _rounds(found):
         built = {}
-        for claim in found:
-            new = claim.edit.build(claim.name, claim.cell) if claim.edit.wraps == wraps else None
+        for claim in some:
+            new = claim.edit.build(claim.name, claim.cell)
             if new is None:
                 continue
             _check_parameters(claim, new)
@@ -184,6 +185,16 @@ def apply(roots: Sequence[nn.Cell], edits: Sequence[tuple[str, CellEdit]], log: 
     for (owner, why), count in receipts.items():
         log.info("%s replaced %d cells: %s", owner, count, why)
     return totals
+
+
+def _rounds(found: Sequence[Claim]) -> list[list[Claim]]:
+    """The claims, those within others first: a cell that wraps needs to see what takes its place inside."""
+    wrapped = {id(claim.cell) for claim in found if claim.edit.wraps}
+    rounds: dict[int, list[Claim]] = {}
+    for claim in found:
+        inside = claim.cell.cells_and_names() if claim.edit.wraps else ()
+        rounds.setdefault(sum(id(cell) in wrapped for _, cell in inside), []).append(claim)
+    return [rounds[depth] for depth in sorted(rounds)]
 
 
 def _check_parameters(claim: Claim, new: nn.Cell) -> None:

@@ -109,8 +109,9 @@ class HookSpecs:
     def edit_model(self, run: Run, model: nn.Cell) -> Sequence[CellEdit] | None:
         """Claim cells of the model and say what replaces them. The core applies all claims together.
 
-        Overlapping claims (one cell twice, or a cell inside another claimed cell) are refused naming both plugins. A
-        replacement must hold parameters of the same names and shapes.
+        Overlapping claims (one cell twice, or a cell inside another claimed cell) are refused naming both plugins,
+        unless one says that it gives way (``yields``) or does the work of the cells inside, which it holds (``wraps``).
+        A replacement must hold parameters of the same names and shapes.
 
         :param model: ``run.task.model``, to look at; do not change it here.
         """

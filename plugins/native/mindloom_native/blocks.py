@@ -7,23 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import mindspore as ms
-from mindloom.transformer import TransformerBlock
+from mindloom import cells
+from mindloom.attention import Attention
+from mindloom.transformer import GEGLU, CrossAttention, FeedForward, TransformerBlock
 from mindspore import nn
 from mindspore import ops as P
 
-from .operators import settings
+from .operators import copy, linear_inputs, settings, two
 
 Shape = tuple[int, ...]
 WEIGHTS = 20
 """Parameters of a block."""
+PARTS = (TransformerBlock, CrossAttention, FeedForward, GEGLU, Attention, nn.SequentialCell, nn.Identity)
+LAYERS = (cells.Dense, cells.Affine, cells.LayerNorm, cells.GEGLU, cells.Softmax)
+"""What a block is made of, and nothing derived from it: the kernel knows no other cells."""
 
 
 def _all_like(x: Any, *others: Any) -> tuple[Any, ...]:
     return (x,) * (3 + WEIGHTS)
-
-
-def _two(x: Any, *others: Any) -> tuple[Any, Any]:
-    return x, x
 
 
 def _gradients(x: Shape, context: Shape, *others: Shape) -> tuple[Shape, ...]:
@@ -43,7 +44,7 @@ def operator(library: Path, head_dim: int) -> P.Custom:
         return x, (rows * (6 + 2 * (width // head_dim) + 16 * width) + 2 * texts * width,)
 
     backward = P.Custom(f"{library}:transformer_block_backward", _gradients, _all_like, "aot")
-    product, zeros = P.Custom(f"{library}:linear_inputs", _product, _product_dtype, "aot"), P.ZerosLike()
+    product, zeros = linear_inputs(library), P.ZerosLike()
 
     def bprop(  # type: ignore[no-untyped-def]
         x, context, n1, s1, q1, k1, v1, o1, b1, n2, s2, q2, k2, v2, o2, b2, n3, s3, w3, wb, d3, db, settings, out, grads
@@ -55,20 +56,13 @@ def operator(library: Path, head_dim: int) -> P.Custom:
         dcontext = product(found[1], k2, settings) + product(found[2], v2, settings)
         return (found[0], dcontext, *found[3:], zeros(settings))
 
-    return P.Custom(f"{library}:transformer_block", shapes, _two, "aot", bprop=bprop)
-
-
-def _product(dy: Shape, weight: Shape, settings: Shape) -> Shape:
-    return (*dy[:-1], weight[1])
-
-
-def _product_dtype(x: Any, *others: Any) -> Any:
-    return x
+    return P.Custom(f"{library}:transformer_block", shapes, two, "aot", bprop=bprop)
 
 
 def fits(block: TransformerBlock) -> bool:
-    """Whether the kernel computes what this block does: its norms share one eps, which is a setting."""
-    return block.norm1.eps == block.norm2.eps == block.norm3.eps
+    """Whether the kernel computes what this block does: nobody has put other cells into it, its norms share one eps."""
+    known = all(type(cell) in (*PARTS, *LAYERS) for _, cell in block.cells_and_names())
+    return known and block.norm1.eps == block.norm2.eps == block.norm3.eps
 
 
 def _weights(block: TransformerBlock) -> list[ms.Parameter]:
@@ -93,9 +87,16 @@ class NativeTransformerBlock(TransformerBlock):
         object.__setattr__(self, "weights", ms.ParameterTuple(_weights(plain)))
         head_dim = self.attn1.attention.head_dim
         self.operator, self.settings = operator(library, head_dim), settings(self.norm1.eps, head_dim)
+        self.copy, self.again = copy(library), False
+
+    def recompute(self, **options: Any) -> None:
+        """Let MindSpore compute the block again: never the nodes of a result, so the result becomes a copy's."""
+        super().recompute(**options)
+        self.again = True
 
     def construct(self, x: ms.Tensor, context: ms.Tensor) -> ms.Tensor:
-        if x.dtype != ms.float32 or self.weights[0].dtype != ms.float32 or self.weights[-1].dtype != ms.float32:
+        norm, narrow = self.weights[0], self.weights[-1]  # a precision may keep norms in float32, and only those
+        if (x.dtype, context.dtype, norm.dtype, narrow.dtype) != (ms.float32,) * 4:
             return super().construct(x, context)
         y, _ = self.operator(x, context, *self.weights, self.settings)
-        return y
+        return self.copy(y) if self.again else y

@@ -13,7 +13,8 @@ FORWARD = ("gelu", "quick_gelu", "silu", "geglu", "softmax", "layer_norm", "grou
 LINEAR = ("linear", "linear_bias", "linear_inputs", "linear_weights")
 CONVOLUTION = ("convolution", "convolution_inputs", "convolution_weights")
 BLOCK = ("transformer_block", "transformer_block_backward")
-ENTRIES = (*FORWARD, *(f"{name}_backward" for name in FORWARD), *LINEAR, *CONVOLUTION, *BLOCK, "global_norm", "adamw")
+OTHERS = ("copy", "global_norm", "adamw")
+ENTRIES = (*FORWARD, *(f"{name}_backward" for name in FORWARD), *LINEAR, *CONVOLUTION, *BLOCK, *OTHERS)
 
 
 def library() -> Path:

@@ -19,8 +19,14 @@ def settings(*more: float) -> ms.Tensor:
     return ms.Tensor(np.array([threads(), *more], np.float32))
 
 
-def _first(x: Any, *others: Any) -> Any:
+def first(x: Any, *others: Any) -> Any:
+    """One output with the shape or dtype of the first input."""
     return x
+
+
+def two(x: Any, *others: Any) -> tuple[Any, Any]:
+    """Two such outputs."""
+    return x, x
 
 
 def _three(x: Any, weight: Any, bias: Any, *others: Any) -> tuple[Any, Any, Any]:
@@ -46,25 +52,25 @@ def _layer_norm_backward(x: Shape, weight: Shape, *others: Shape) -> tuple[Shape
 @functools.cache
 def unary(library: Path, name: str) -> P.Custom:
     """``(x, settings) -> y`` of an entry whose gradient needs x: gelu, quick_gelu, silu, geglu."""
-    backward = P.Custom(f"{library}:{name}_backward", _first, _first, "aot")
+    backward = P.Custom(f"{library}:{name}_backward", first, first, "aot")
     zeros = P.ZerosLike()
 
     def bprop(x, settings, y, dy):  # type: ignore[no-untyped-def]
         return backward(x, dy, settings), zeros(settings)
 
-    return P.Custom(f"{library}:{name}", _half if name == "geglu" else _first, _first, "aot", bprop=bprop)
+    return P.Custom(f"{library}:{name}", _half if name == "geglu" else first, first, "aot", bprop=bprop)
 
 
 @functools.cache
 def softmax(library: Path) -> P.Custom:
     """``(x, settings) -> y`` along the last axis."""
-    backward = P.Custom(f"{library}:softmax_backward", _first, _first, "aot")
+    backward = P.Custom(f"{library}:softmax_backward", first, first, "aot")
     zeros = P.ZerosLike()
 
     def bprop(x, settings, y, dy):  # type: ignore[no-untyped-def]
         return backward(y, dy, settings), zeros(settings)
 
-    return P.Custom(f"{library}:softmax", _first, _first, "aot", bprop=bprop)
+    return P.Custom(f"{library}:softmax", first, first, "aot", bprop=bprop)
 
 
 @functools.cache
@@ -113,35 +119,47 @@ def _weights_and_bias(dy: Shape, x: Shape, settings: Shape) -> tuple[Shape, Shap
     return (dy[-1], x[-1]), (dy[-1],)
 
 
-def _two(x: Any, *others: Any) -> tuple[Any, Any]:
-    return x, x
+@functools.cache
+def copy(library: Path) -> P.Custom:
+    """``x -> x`` in memory of its own, which no pass of the compiler takes for nothing."""
+
+    def bprop(x, y, dy):  # type: ignore[no-untyped-def]
+        return (dy,)
+
+    return P.Custom(f"{library}:copy", first, first, "aot", bprop=bprop)
+
+
+@functools.cache
+def linear_inputs(library: Path) -> P.Custom:
+    """``(dy [..., out], weight [out, in], settings) -> dx [..., in]``: a linear layer's gradient of its input."""
+    return P.Custom(f"{library}:linear_inputs", _inputs, first, "aot")
 
 
 @functools.cache
 def linear(library: Path) -> P.Custom:
     """``(x [..., in], weight [out, in], settings) -> y [..., out]``."""
-    inputs = P.Custom(f"{library}:linear_inputs", _inputs, _first, "aot")
-    weights = P.Custom(f"{library}:linear_weights", _weights, _first, "aot")
+    inputs = linear_inputs(library)
+    weights = P.Custom(f"{library}:linear_weights", _weights, first, "aot")
     zeros = P.ZerosLike()
 
     def bprop(x, weight, settings, y, dy):  # type: ignore[no-untyped-def]
         return inputs(dy, weight, settings), weights(dy, x, settings), zeros(settings)
 
-    return P.Custom(f"{library}:linear", _outputs, _first, "aot", bprop=bprop)
+    return P.Custom(f"{library}:linear", _outputs, first, "aot", bprop=bprop)
 
 
 @functools.cache
 def linear_bias(library: Path) -> P.Custom:
     """``(x [..., in], weight [out, in], bias [out], settings) -> y [..., out]``."""
-    inputs = P.Custom(f"{library}:linear_inputs", _inputs, _first, "aot")
-    weights = P.Custom(f"{library}:linear_weights", _weights_and_bias, _two, "aot")
+    inputs = linear_inputs(library)
+    weights = P.Custom(f"{library}:linear_weights", _weights_and_bias, two, "aot")
     zeros = P.ZerosLike()
 
     def bprop(x, weight, bias, settings, y, dy):  # type: ignore[no-untyped-def]
         dweight, dbias = weights(dy, x, settings)
         return inputs(dy, weight, settings), dweight, dbias, zeros(settings)
 
-    return P.Custom(f"{library}:linear_bias", _outputs, _first, "aot", bprop=bprop)
+    return P.Custom(f"{library}:linear_bias", _outputs, first, "aot", bprop=bprop)
 
 
 def _convolution_inputs(dy: Shape, weight: Shape, settings: Shape, x: Shape) -> Shape:
@@ -155,8 +173,8 @@ def _convolution_weights(dy: Shape, x: Shape, weight: Shape, settings: Shape) ->
 @functools.cache
 def convolution(library: Path, stride: int, padding: tuple[int, int, int, int]) -> P.Custom:
     """``(x, weight, bias, settings [threads, stride, top, left]) -> y``; padding is (top, bottom, left, right)."""
-    inputs = P.Custom(f"{library}:convolution_inputs", _convolution_inputs, _first, "aot")
-    weights = P.Custom(f"{library}:convolution_weights", _convolution_weights, _two, "aot")
+    inputs = P.Custom(f"{library}:convolution_inputs", _convolution_inputs, first, "aot")
+    weights = P.Custom(f"{library}:convolution_weights", _convolution_weights, two, "aot")
     zeros = P.ZerosLike()
 
     def shapes(x: Shape, weight: Shape, *others: Shape) -> Shape:
@@ -168,4 +186,4 @@ def convolution(library: Path, stride: int, padding: tuple[int, int, int, int]) 
         dweight, dbias = weights(dy, x, weight, settings)
         return inputs(dy, weight, settings, x), dweight, dbias, zeros(settings)
 
-    return P.Custom(f"{library}:convolution", shapes, _first, "aot", bprop=bprop)
+    return P.Custom(f"{library}:convolution", shapes, first, "aot", bprop=bprop)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import mindspore as ms
 import numpy as np
@@ -14,7 +13,7 @@ from mindspore import Parameter, nn
 from mindspore import ops as P
 from mindspore.ops import signature
 
-from .operators import settings
+from .operators import first, settings
 
 Shape = tuple[int, ...]
 
@@ -23,17 +22,13 @@ def _scalar(*inputs: Shape) -> Shape:
     return (1,)
 
 
-def _first(x: Any, *others: Any) -> Any:
-    return x
-
-
 def writing(library: Path, count: int) -> P.Custom:
     """The operator of the entry ``adamw``, which writes into its inputs.
 
     MindSpore orders an operator with ``side_effect_mem`` against all reads and writes of the parameters that its
     signature says it writes, hands it their own memory, and keeps it although nobody reads its output.
     """
-    operator = P.Custom(f"{library}:adamw", _scalar, _first, "aot")
+    operator = P.Custom(f"{library}:adamw", _scalar, first, "aot")
     operator.add_prim_attr("side_effect_mem", True)
 
     def inputs(names: Sequence[str], write: bool = False) -> list[signature.Signature]:
@@ -58,7 +53,7 @@ class NativeNorm(nn.Cell):
 
     def __init__(self, library: Path) -> None:
         super().__init__()
-        self.operator, self.settings = P.Custom(f"{library}:global_norm", _scalar, _first, "aot"), settings()
+        self.operator, self.settings = P.Custom(f"{library}:global_norm", _scalar, first, "aot"), settings()
         self.reshape = P.Reshape()
 
     def construct(self, gradients: tuple[ms.Tensor, ...]) -> ms.Tensor:

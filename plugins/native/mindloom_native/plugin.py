@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Native(Plugin):
-    """C++ kernels for a CPU: normalisation, activations, softmax, and AdamW over all parameters in one pass."""
+    """C++ kernels for a CPU: transformer blocks, linear layers, norms, activations, softmax; AdamW in one pass."""
 
     cfg: Any
 

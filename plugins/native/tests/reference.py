@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import mindspore as ms
 import numpy as np
+import pytest
 from mindloom import cells
 from mindloom_native.cells import native
 from mindloom_native.compile import library
@@ -84,13 +89,25 @@ KINDS = {
 CASES = [(name, shape) for name, kind in KINDS.items() for shape in kind.shapes]
 
 
+def random(cell: nn.Cell) -> nn.Cell:
+    """Draw its parameters."""
+    rng = np.random.default_rng(3)
+    for param in cell.get_parameters():
+        param.set_data(ms.Tensor(rng.standard_normal(param.shape).astype(np.float32)))
+    return cell
+
+
 def pair(name: str) -> tuple[nn.Cell, nn.Cell]:
     """The plain cell, with random parameters, and the kernel in its place."""
-    plain = KINDS[name].make()
-    rng = np.random.default_rng(3)
-    for param in plain.get_parameters():
-        param.set_data(ms.Tensor(rng.standard_normal(param.shape).astype(np.float32)))
+    plain = random(KINDS[name].make())
     return plain, native(plain, library())
+
+
+def close(found: np.ndarray, expected: np.ndarray, limit: float = 2e-6) -> None:
+    """Compare, by the largest element."""
+    assert found.shape == expected.shape
+    scale = max(1.0, float(np.abs(expected).max(initial=0)))
+    np.testing.assert_allclose(found, expected, atol=limit * scale, rtol=0)
 
 
 def normal(seed: int, shape: tuple[int, ...], scale: float = 1.0) -> np.ndarray:
@@ -109,6 +126,19 @@ def gradients(cell: nn.Cell, x: np.ndarray, grad: np.ndarray) -> Arrays:
     found = P.GradOperation(get_all=True, get_by_list=True, sens_param=True)(cell, params)
     inputs, own = found(ms.Tensor(x), ms.Tensor(grad))
     return tuple(tensor.asnumpy() for tensor in (*inputs, *own))
+
+
+def entries(folder: Path, cell: nn.Cell, position: Any, params: Sequence[ms.Parameter], *inputs: np.ndarray) -> Counter:
+    """How often the graph of the result and these gradients calls each entry of the kernels."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MS_DEV_DUMP_IR_PASSES", "hwopt_common_final_graph")
+        ms.set_context(save_graphs=1, save_graphs_path=str(folder))
+        try:
+            ms.value_and_grad(cell, position, params)(*(ms.Tensor(array) for array in inputs))
+        finally:
+            ms.set_context(save_graphs=0)
+    graphs = "".join(file.read_text() for file in folder.rglob("hwopt_common_final_graph_*.ir"))
+    return Counter(re.findall(r' func_name: "[^"]*:(\w+)"', graphs))
 
 
 def differences(function: Function, inputs: Arrays, grad: np.ndarray, step: float = 1e-5) -> Arrays:

@@ -7,18 +7,12 @@ import numpy as np
 import pytest
 from mindloom_native import operators
 
-from .reference import CASES, KINDS, differences, gradients, normal, pair, weights
+from .reference import CASES, KINDS, close, differences, gradients, normal, pair, weights
 
 
 @pytest.fixture(autouse=True)
 def _graph() -> None:
     ms.set_context(mode=ms.GRAPH_MODE)
-
-
-def close(found: np.ndarray, expected: np.ndarray, limit: float = 2e-6) -> None:
-    assert found.shape == expected.shape
-    scale = max(1.0, float(np.abs(expected).max(initial=0)))
-    np.testing.assert_allclose(found, expected, atol=limit * scale, rtol=0)
 
 
 @pytest.mark.parametrize(("name", "shape"), CASES)

@@ -1,10 +1,12 @@
 // Linear layers: row-major matrix products by oneDNN's dnnl_sgemm, the library that MindSpore's own MatMul uses.
 //
 // compile.py has loaded MindSpore's copy before any kernel runs; nothing is linked, so that no headers are needed. Outside
-// of MindSpore's thread pool it uses one thread, so the larger of the result's sides is shared out here.
+// of MindSpore's thread pool it uses one thread, so the longer of the result's sides is shared out here.
 #pragma once
 
 #include <dlfcn.h>
+
+#include <stdexcept>
 
 #include "rows.h"
 
@@ -16,8 +18,9 @@ using Sgemm = int (*)(char, char, int64_t, int64_t, int64_t, float, const float 
 inline Sgemm sgemm() {
   static const Sgemm found = [] {
     void *library = dlopen("libdnnl.so.2", RTLD_NOW | RTLD_NOLOAD);
-    return reinterpret_cast<Sgemm>(dlsym(library, "dnnl_sgemm"));
+    return library ? reinterpret_cast<Sgemm>(dlsym(library, "dnnl_sgemm")) : nullptr;
   }();
+  if (!found) throw std::runtime_error("libdnnl.so.2 with dnnl_sgemm is not loaded");
   return found;
 }
 
@@ -32,22 +35,30 @@ inline void each_share(int64_t count, int64_t cost, int64_t threads, const Work 
   });
 }
 
-// c [rows, columns] = a [rows, inner] b [inner, columns] + beta c; a and b may be stored the other way round.
+// c [rows, columns] = a [rows, inner] b [inner, columns] + beta c, beta 0 or 1; a and b may be stored transposed.
 struct Product {
   bool a_turned, b_turned;
   int64_t rows, columns, inner;
 
   void operator()(const float *a, const float *b, float *c, float beta, int64_t threads) const {
+    if (!rows || !columns || !inner) {  // dnnl_sgemm leaves c as it is, which may be anything
+      if (beta == 0.0f) std::fill_n(c, rows * columns, 0.0f);
+      return;
+    }
     const int64_t a_step = a_turned ? rows : inner, b_step = b_turned ? inner : columns;
+    const Sgemm multiply = sgemm();
+    std::atomic<bool> failed{false};
     const auto part = [&](int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
-      sgemm()(a_turned ? 'T' : 'N', b_turned ? 'T' : 'N', row_end - row, column_end - column, inner, 1.0f,
-              a + (a_turned ? row : row * a_step), a_step, b + (b_turned ? column * b_step : column), b_step, beta,
-              c + row * columns + column, columns);
+      if (multiply(a_turned ? 'T' : 'N', b_turned ? 'T' : 'N', row_end - row, column_end - column, inner, 1.0f,
+                   a + (a_turned ? row : row * a_step), a_step, b + (b_turned ? column * b_step : column), b_step, beta,
+                   c + row * columns + column, columns))
+        failed = true;
     };
     if (rows >= columns)
       each_share(rows, columns * inner, threads, [&](int64_t from, int64_t to) { part(from, to, 0, columns); });
     else
       each_share(columns, rows * inner, threads, [&](int64_t from, int64_t to) { part(0, rows, from, to); });
+    if (failed) throw std::runtime_error("dnnl_sgemm refuses a product, which happens when memory is short");
   }
 };
 

@@ -4,6 +4,8 @@
 // inputs and the gated values are computed again, at a thousandth of the products' cost.
 #pragma once
 
+#include <utility>
+
 #include "activations.h"
 #include "attention.h"
 #include "linear.h"
@@ -34,7 +36,7 @@ struct Block {
         heads(width / static_cast<int64_t>(settings[2])), threads(static_cast<int64_t>(settings[0])), eps(settings[1]),
         rows(batch * tokens), texts(batch * keys), inner(4 * width), stats(rows * heads) {}
 
-  // Where the forward pass leaves what the backward one needs: operators.py knows the size.
+  // Where the forward pass leaves what the backward one needs: blocks.py knows the size.
   struct Kept {
     float *mean1, *rstd1, *q1, *k1, *v1, *out1, *lse1, *x1;
     float *mean2, *rstd2, *q2, *k2, *v2, *out2, *lse2, *x2;

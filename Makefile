@@ -14,13 +14,14 @@ INSTALL_PLUGINS := $(PIP) --no-build-isolation $(PLUGINS:%=--editable %)
 # What depends on them most: tested with the oldest too.
 PLUGIN_SYSTEM := $(patsubst %,tests/test_%.py,registry signatures discovery config switches parsing blame cli)
 
-.PHONY: help demo test lint docs base clean
+.PHONY: help demo test lint docs base bench clean
 
 help:
 	@echo "make demo   fine-tune a tiny Stable Diffusion XL on drawn shapes, in a few minutes on two cores"
 	@echo "make test   run every test, and the linters"
 	@echo "make docs   build the documentation into build/docs"
 	@echo "make base   train the tiny base model from scratch again (about 40 minutes on two cores)"
+	@echo "make bench  measure everything, in 25 minutes on two quiet cores; QUICK=1: a look in minutes; SUBJECTS=\"unet sink\": some"
 	@echo "make clean  remove the virtual environment, drawn data and runs"
 
 $(BIN)/python:
@@ -38,7 +39,7 @@ $(VENV)/.test-ready: $(DEPENDENCIES) | $(BIN)/python
 	$(PIP) setuptools wheel
 	$(PIP) torch==2.13.0
 	$(PIP) --no-deps open_clip_torch  # for its vocabulary file only; what it depends on is not needed
-	$(INSTALL) '.[test,parity,docs]'
+	$(INSTALL) '.[test,parity,docs,bench]'
 	$(INSTALL_PLUGINS)
 	@touch $@ $(VENV)/.run-ready
 
@@ -70,6 +71,9 @@ docs: $(VENV)/.test-ready
 
 base: $(VENV)/.run-ready
 	$(BIN)/python tools/make_tiny.py --out plugins/sdxl/mindloom_sdxl/assets/tiny.safetensors
+
+bench: $(VENV)/.test-ready
+	$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick) $(if $(SUBJECTS),--subjects $(SUBJECTS))
 
 clean:
 	rm -rf $(VENV) $(DEMO_DATA) runs

@@ -4,8 +4,9 @@
 
 Each case runs in a process of its own, so that its peak memory is its own: the highest resident size while it runs,
 above the size after everything was imported and tried once on 64 tokens. It counts q, k, v, the result's gradient,
-everything between, and the gradients. Times are the best of several runs; what processors spent, all threads together,
-tells more when others use the machine. PyTorch is left out when it is missing.
+everything between, and the gradients. All cases of one size wait for each other and take turns, so that ratios are of
+neighbouring runs; what processors spent, all threads together, tells more when others use the machine. PyTorch is left
+out when it is missing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from report import arguments, spread, write
+from sides import Waiting
 
 ROOT = Path(__file__).resolve().parents[1]
 LABELS = {
@@ -96,18 +98,8 @@ def resident(field: str) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 
 
-def best(run: Run, seconds: float) -> tuple[float, float]:
-    """Shortest time and least processor time of a run in milliseconds, of at least three and as many as fit."""
-    times: list[tuple[float, float]] = []
-    while len(times) < 3 or sum(wall for wall, _ in times) < seconds:
-        wall, cpu = time.perf_counter(), time.process_time()
-        run()
-        times.append((time.perf_counter() - wall, time.process_time() - cpu))
-    return min(wall for wall, _ in times) * 1000, min(cpu for _, cpu in times) * 1000
-
-
-def measure(kind: str, batch: int, tokens: int, seconds: float) -> dict[str, Any]:
-    """Run one case in this process."""
+def wait_for_turns(kind: str, batch: int, tokens: int) -> None:
+    """Be one case: say how much memory a step takes, then measure forward and step once for each line of the input."""
 
     def case(count: int) -> tuple[Run, Run]:
         arrays = inputs(batch, count)
@@ -119,66 +111,67 @@ def measure(kind: str, batch: int, tokens: int, seconds: float) -> dict[str, Any
     before = resident("VmRSS")
     forward, both = case(tokens)
     both()
-    peak = resident("VmHWM") - before
+    print(json.dumps({"peak": resident("VmHWM") - before}), flush=True)
     forward()
-    forward_ms, _ = best(forward, seconds)
-    step_ms, step_cpu_ms = best(both, seconds)
-    return {
-        "attention": kind,
-        "tokens": tokens,
-        "batch": batch,
-        "forward_ms": round(forward_ms, 2),
-        "step_ms": round(step_ms, 2),
-        "step_cpu_ms": round(step_cpu_ms, 2),
-        "peak_mb": round(peak, 1),
-    }
+    for _ in sys.stdin:
+        wall, processor = zip(*(timed(run) for run in (forward, both)), strict=True)
+        print(json.dumps({"forward": wall[0], "step": wall[1], "processor": processor[1]}), flush=True)
 
 
-def in_own_process(kind: str, batch: int, tokens: int, seconds: float) -> dict[str, Any]:
-    """Run one case in a fresh process."""
-    paths = [str(ROOT / "core"), str(ROOT / "plugins" / "flash_attn"), os.environ.get("PYTHONPATH", "")]
-    environment = {"GLOG_v": "3", **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    asked = ["--case", kind, "--batch", str(batch), "--tokens", str(tokens), "--seconds", str(seconds)]
-    done = subprocess.run(
-        [sys.executable, __file__, *asked], env=environment, stdout=subprocess.PIPE, text=True, check=True
-    )
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+def timed(run: Run) -> tuple[float, float]:
+    """Milliseconds, and those of processors."""
+    wall, processor = time.perf_counter(), time.process_time()
+    run()
+    return 1000 * (time.perf_counter() - wall), 1000 * (time.process_time() - processor)
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as Markdown."""
-    lines = [
-        f"Attention with {HEADS} heads of {HEAD_DIM}, batch {rows[0]['batch']}, float32, "
-        f"{len(os.sched_getaffinity(0))} processors. A step is forward and backward.",
-        "",
-        "| tokens | attention | forward ms | step ms | step, processor ms | peak MB |",
-        "|---:|---|---:|---:|---:|---:|",
-    ]
-    for row in rows:
-        numbers = f"{row['forward_ms']:.1f} | {row['step_ms']:.1f} | {row['step_cpu_ms']:.1f} | {row['peak_mb']:.0f}"
-        lines.append(f"| {row['tokens']} | {LABELS[row['attention']]} | {numbers} |")
-    return "\n".join(lines) + "\n"
+def measure(tokens: int, batch: int, rounds: int) -> list[list[Any]]:
+    """The rows of one size; ratios are to the last case."""
+    paths = os.pathsep.join(str(ROOT / place) for place in ("core", "plugins/flash_attn"))
+    kinds = [kind for kind in LABELS if kind != "pytorch" or find_spec("torch")]
+    sides: dict[str, Waiting] = {}
+    told: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
+    try:
+        for kind in kinds:
+            asked = ("--case", kind, "--batch", str(batch), "--tokens", str(tokens))
+            sides[kind] = Waiting(__file__, *asked, paths=paths)
+        for _ in range(rounds):
+            for kind, side in sides.items():
+                told[kind].append(side.ask("go"))
+    finally:
+        for side in sides.values():
+            side.end()
+    rows = []
+    for kind in kinds:
+        columns = {name: [one[name] for one in told[kind]] for name in told[kind][0]}
+        ratios = [one["step"] / last["step"] for one, last in zip(told[kind], told[kinds[-1]], strict=True)]
+        times = [spread(columns[name], 1) for name in ("forward", "step", "processor")]
+        rows.append([f"{tokens} tokens, {LABELS[kind]}", *times, spread(ratios), f"{sides[kind].told['peak']:.0f}"])
+    return rows
 
 
 def main() -> None:
     """Measure every case and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--tokens", type=int, nargs="+", default=[1024, 2048, 4096])
+    parser = arguments(__doc__)
+    parser.add_argument("--tokens", type=int, nargs="+")
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=2.0, help="time spent on each measurement")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the results")
+    parser.add_argument("--rounds", type=int, help="how often each case has its turn")
     parser.add_argument("--case", choices=LABELS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.case:
-        print(json.dumps(measure(args.case, args.batch, args.tokens[0], args.seconds)))
+        wait_for_turns(args.case, args.batch, args.tokens[0])
         return
-    kinds = [kind for kind in LABELS if kind != "pytorch" or find_spec("torch")]
-    rows = [in_own_process(kind, args.batch, tokens, args.seconds) for tokens in args.tokens for kind in kinds]
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "attention.json").write_text(json.dumps(rows, indent=1) + "\n")
-    (args.out / "attention.md").write_text(table(rows))
-    print(table(rows), end="")
+    sizes, rounds = args.tokens or ([256] if args.quick else [1024, 2048, 4096]), args.rounds
+    rounds = rounds or (2 if args.quick else 3)
+    rows = [row for tokens in sizes for row in measure(tokens, args.batch, rounds)]
+    title = (
+        f"Attention with {HEADS} heads of {HEAD_DIM}, batch {args.batch}, float32, {len(os.sched_getaffinity(0))} "
+        f"processors: {rounds} turns. A step is forward and backward; ratios of neighbouring steps to the last case."
+    )
+    headings = ["case", "forward ms", "step ms", "step, processor ms", "step, ratio", "peak MB"]
+    kernel = next(row for row in rows[::-1] if LABELS["kernel"] in row[0])
+    said = f"a step with {kernel[0]}: {kernel[4].split()[0]} x {rows[-1][0].partition(', ')[2]}, {kernel[5]} MB"
+    write("attention", title, headings, rows, args.out, said)
 
 
 if __name__ == "__main__":

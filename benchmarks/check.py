@@ -1,7 +1,7 @@
-"""What it takes to check the recipe's full-size training steps without their device: time, memory, nodes.
+"""What it takes to check the recipe's full-size training step without its device: time, memory, nodes.
 
-    python benchmarks/check.py                      # prints a table, writes benchmarks/results/check.md
-    python benchmarks/check.py --out table.md my.yaml other.yaml
+    python benchmarks/check.py                      # prints a table, writes benchmarks/results/check.{md,json}
+    python benchmarks/check.py my.yaml other.yaml   # by default: the one with flash attention
 
 Each config runs as ``mindloom check --device_target Ascend --config FILE`` in a process of its own, one after the
 other. Processor seconds tell more than the clock when others use the machine.
@@ -9,7 +9,6 @@ other. Processor seconds tell more than the clock when others use the machine.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -17,9 +16,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = [ROOT / "configs" / "training" / f"sd_xl_base_finetune_910b{kind}.yaml" for kind in ("", "_fa")]
-HEAD = "| config | accepted | parameters | nodes | device's own operators | s | processor s | peak GB |"
+from report import ROOT, arguments, write
+
+CONFIGS = [ROOT / "configs" / "training" / "sd_xl_base_finetune_910b_fa.yaml"]
+QUICK = [ROOT / "configs" / "training" / "tiny_sd_xl_base_finetune_910b_fa.yaml"]
+HEADINGS = ["config", "accepted", "parameters", "nodes", "device's own operators", "s", "processor s", "peak GB"]
 
 
 def check(config: Path, extra: list[str]) -> dict[str, Any]:
@@ -35,29 +36,26 @@ def check(config: Path, extra: list[str]) -> dict[str, Any]:
     return report
 
 
-def row(config: Path, report: dict[str, Any]) -> str:
+def row(config: Path, report: dict[str, Any]) -> list[Any]:
     if "error" in report:
-        return f"| {config.stem} | no: {report['error']} | | | | | | |"
+        return [config.stem, f"no: {report['error']}", *[""] * 6]
     only = ", ".join(f"{count} {name}" for name, count in report["device_only"].items()) or "none"
-    return (
-        f"| {config.stem} | yes | {report['trained'] / 1e6:.0f} of {report['parameters'] / 1e6:.0f} M train"
-        f" | {report['nodes']} | {only} | {report['seconds']:.0f} | {report['cpu_seconds']:.0f}"
-        f" | {report['peak_bytes'] / 1e9:.2f} |"
-    )
+    parameters = f"{report['trained'] / 1e6:.0f} of {report['parameters'] / 1e6:.0f} M train"
+    times = (f"{report[name]:.0f}" for name in ("seconds", "cpu_seconds"))
+    return [config.stem, "yes", parameters, report["nodes"], only, *times, f"{report['peak_bytes'] / 1e9:.2f}"]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("configs", nargs="*", type=Path, default=CONFIGS, metavar="FILE", help="YAML files to check")
+    parser = arguments(__doc__)
+    parser.add_argument("configs", nargs="*", type=Path, metavar="FILE", help="YAML files to check")
     parser.add_argument("--set", action="append", default=[], metavar="key=value", help="a setting for all of them")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "check.md", metavar="FILE")
     given = parser.parse_args()
-    reports = [(config, check(config, given.set)) for config in given.configs]
-    table = "\n".join([HEAD, "|" + " --- |" * HEAD.count(" | ") + " --- |", *(row(*found) for found in reports)])
-    print(table)
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(f"{table}\n", encoding="utf-8")
-    return int(any("error" in report for _, report in reports))
+    configs = given.configs or (QUICK if given.quick else CONFIGS)
+    rows = [row(config, check(config, given.set)) for config in configs]
+    said = "; ".join(f"{it[0]}: {f'{it[5]} s, {it[7]} GB' if it[5] else 'refused'}" for it in rows)
+    title = "mindloom check: a training step compiled for its device, without it, up to the choice of kernels"
+    write("check", title, HEADINGS, rows, given.out, said)
+    return int(any(not found[5] for found in rows))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PATHS = [str(ROOT / "core"), str(ROOT / "plugins" / "checkpoint"), str(ROOT / "benchmarks")]
 sys.path[:0] = PATHS
 
-from report import RESULTS, write  # noqa: E402
+from report import arguments, write  # noqa: E402
 
 MARK = 0.15
 """Stall of the loop allowed, in stalls of a run that saves in the loop."""
@@ -150,10 +150,9 @@ def table(told: dict[str, list[dict[str, Any]]]) -> tuple[list[list[Any]], float
 
 def main() -> int:
     """Measure and write the table; the exit code is 1 if the loop stands still for too long."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--on", type=Path, default=Path(tempfile.gettempdir()), help="where checkpoints are saved")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each kind")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--rounds", type=int, help="runs of each kind")
     parser.add_argument("--train", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--background", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -161,14 +160,15 @@ def main() -> int:
         print(json.dumps(train(args.train, args.background)))
         return 0
     told: dict[str, list[dict[str, Any]]] = {name: [] for name in MODES}
-    for _ in range(args.rounds):
+    for _ in range(args.rounds or (1 if args.quick else 2)):
         for name, background in MODES.items():
             told[name].append(measure(background, args.on))
             print(f"{name}: {', '.join(f'{stall:.2f}' for stall in told[name][-1]['stalls'])} s", file=sys.stderr)
     rows, ratio = table(told)
     size = told["in the loop"][0]["copies"][0][0] / 1e6
-    busy = f"load {os.getloadavg()[0]:.1f} at the end"
-    write("checkpoint", f"Checkpoints of {size:.0f} MB ({busy})", ["", "median", "least", "most"], rows, args.out)
+    said = f"stall of a save in the background: {ratio:.3f} of one in the loop (mark: {MARK})"
+    title = f"Checkpoints of {size:.0f} MB"
+    write("checkpoint", title, ["what", "median", "least", "most"], rows, args.out, said)
     return int(ratio > MARK)
 
 

@@ -16,8 +16,6 @@ of a bare ``for`` over the stepper that reads the loss as often. All cases run t
 
 from __future__ import annotations
 
-import argparse
-import os
 import statistics
 import sys
 import tempfile
@@ -29,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "core"), *map(str, ROOT.glob("plugins/*/")), str(ROOT / "benchmarks")]
 
 from hooks_run import Run, everything, idle  # noqa: E402
-from report import RESULTS, write  # noqa: E402
+from report import LOAD, arguments, write  # noqa: E402
 from screens import in_file, on_terminal  # noqa: E402
 
 LOG_INTERVAL = 10
@@ -47,18 +45,17 @@ CASES: dict[str, Case] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser = arguments(__doc__)
+    parser.add_argument("--steps", type=int, help="of each run")
+    parser.add_argument("--rounds", type=int, help="runs of each case")
     args = parser.parse_args()
-    load = os.getloadavg()[0]
+    steps, repeats = args.steps or (100 if args.quick else 1000), args.rounds or (1 if args.quick else 5)
     taken: dict[str, list[Run]] = {name: [] for name in CASES}
     rounds: dict[int, list[tuple[float, float]]] = {0: [], 8: []}
-    for _ in range(args.rounds):
+    for _ in range(repeats):
         for name, (screen, listening, bare) in CASES.items():
             with tempfile.TemporaryDirectory() as folder, screen():
-                taken[name].append(everything(Path(folder), args.steps, LOG_INTERVAL, listening, bare))
+                taken[name].append(everything(Path(folder), steps, LOG_INTERVAL, listening, bare))
         for plugins, measured in rounds.items():
             measured.append(idle(plugins))
     listening = ", ".join(taken["lines"][0].listening)
@@ -82,10 +79,11 @@ def main() -> None:
         row("(for comparison, a whole dispatch: a bare for)", [run.dispatch for run in taken["bare"]]),
     ]
     title = (
-        f"Time that hooks take: {args.steps} dispatches of the toy task with {listening}. "
-        f"Limit: {LIMIT} microseconds. Load of the machine when this began: {load:.1f}"
+        f"Time that hooks take: {steps} dispatches of the toy task with {listening}. "
+        f"Limit: {LIMIT} microseconds. Load of the machine when this began: {LOAD:.1f}"
     )
-    write("hooks", title, ["microseconds a dispatch", "median", "min", "max"], rows, args.out)
+    said = f"all bundled plugins together: {rows[2][1]} microseconds a dispatch (limit: {LIMIT})"
+    write("hooks", title, ["microseconds a dispatch", "median", "min", "max"], rows, args.out, said)
 
 
 def row(name: str, values: list[float]) -> list[str]:

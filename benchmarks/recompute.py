@@ -10,30 +10,29 @@ training without it.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
-from report import RESULTS, write
+from report import arguments, write
 from unet import BATCH, WORKLOADS, measure
 
-HEADINGS = ["workload", "who", "step s", "least to most", "ratio", "processor s", "first step s", "peak GB"]
+HEADINGS = ["workload", "who", "step s", "ratio", "processor s", "first step s", "peak GB"]
 
 
 def main() -> None:
     """Measure and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=["R1", "W2"])
-    parser.add_argument("--blocks", type=int, default=5, help="how often each side has its turn")
-    parser.add_argument("--steps", type=int, default=3, help="steps in a turn")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
+    parser = arguments(__doc__)
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS)
+    parser.add_argument("--blocks", type=int, help="how often each side has its turn")
+    parser.add_argument("--steps", type=int, default=2, help="steps in a turn")
     args = parser.parse_args()
+    workloads, blocks = args.workloads or ["W0" if args.quick else "R1"], args.blocks or (2 if args.quick else 3)
     kinds = ["recompute", "native"]
-    rows = [row for name in args.workloads for row in measure(name, kinds, args.blocks, args.steps)]
+    rows = [row for name in workloads for row in measure(name, kinds, blocks, args.steps)]
     title = (
         f"One training step of the UNet with recomputation (recompute) and without (native), float32, batch {BATCH}: "
-        f"{args.blocks} turns of {args.steps} steps."
+        f"{blocks} turns of {args.steps} steps."
     )
-    write("recompute", title, HEADINGS, rows, args.out)
+    last = rows[-2:]
+    said = f"recomputation on {last[0][0]}: {last[0][6]} GB instead of {last[1][6]}, {last[0][3].split()[0]} x the time"
+    write("recompute", title, HEADINGS, rows, args.out, said)
 
 
 if __name__ == "__main__":

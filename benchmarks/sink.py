@@ -8,7 +8,6 @@ cases run in one process, in turn, several times; the table has medians with the
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import tempfile
@@ -22,7 +21,7 @@ sys.path[:0] = [str(ROOT / "core"), str(ROOT / "plugins/sink"), str(ROOT / "benc
 from mindloom import Plugin, hookimpl  # noqa: E402
 from mindloom.testing import fit  # noqa: E402
 from mindloom_sink import Sink  # noqa: E402
-from report import RESULTS, write  # noqa: E402
+from report import arguments, spread, write  # noqa: E402
 
 
 class Watch(Plugin):
@@ -59,28 +58,25 @@ def measure(size: int, steps: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser = arguments(__doc__)
+    parser.add_argument("--steps", type=int, help="of each run")
+    parser.add_argument("--rounds", type=int, help="runs of each case")
     args = parser.parse_args()
-    sizes = (0, 1, 10, 50, 100)
+    steps, rounds = args.steps or (100 if args.quick else 1000), args.rounds or (1 if args.quick else 5)
+    sizes = (0, 10) if args.quick else (0, 1, 10, 50, 100)
     taken: dict[int, list[float]] = {size: [] for size in sizes}
-    for _ in range(args.rounds):
+    for _ in range(rounds):
         for size in sizes:
-            taken[size].append(measure(size, args.steps))
-    plain = statistics.median(taken[0])
+            taken[size].append(measure(size, steps))
+    ratios = {size: [one / two for one, two in zip(found, taken[0], strict=True)] for size, found in taken.items()}
     rows = [
-        [
-            f"sink, {size} steps a dispatch" if size else "no sink",
-            f"{statistics.median(values):.3f}",
-            f"{min(values):.3f} - {max(values):.3f}",
-            f"{statistics.median(values) / plain:.2f}",
-        ]
+        [f"sink, {size} steps a dispatch" if size else "no sink", spread(values, 3), spread(ratios[size])]
         for size, values in taken.items()
     ]
-    headings = ["driver", "ms a step", "from - to", "ratio to no sink"]
-    write("sink", "Dispatch overhead of a step (a linear model of 5 parameters, CPU)", headings, rows, args.out)
+    title = f"Dispatch overhead of a step (a linear model of 5 parameters, CPU): {rounds} runs of {steps} steps in turn"
+    last = statistics.median(ratios[sizes[-1]])
+    said = f"{sizes[-1]} steps in a dispatch: a step takes {last:.2f} x the time of one without sink"
+    write("sink", title, ["driver", "ms a step", "ratio to no sink"], rows, args.out, said)
 
 
 if __name__ == "__main__":

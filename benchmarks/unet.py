@@ -16,9 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -28,7 +26,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from report import RESULTS, write
+from report import arguments, spread, write
+from sides import Waiting
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH, TOKENS, CONTEXT, VECTOR, HEAD = 2, 77, 2048, 2816, 64
@@ -46,11 +45,12 @@ KINDS: dict[str, tuple[str, ...] | None] = {
 
 @dataclass(frozen=True)
 class Workload:
-    """Channels of the first level, depths of the levels, and the side of the latents."""
+    """Channels of the first level, depths of the levels, the side of the latents, and how many are in a batch."""
 
     channels: int
     depths: tuple[int, int, int]
     side: int
+    batch: int = BATCH
 
 
 WORKLOADS = {
@@ -66,10 +66,10 @@ WORKLOADS = {
 def inputs(work: Workload) -> list[np.ndarray]:
     """Latents, timesteps, context, vector and what is to be predicted."""
     rng = np.random.default_rng(0)
-    latents = (BATCH, 4, work.side, work.side)
-    shapes = [latents, (BATCH, TOKENS, CONTEXT), (BATCH, VECTOR), latents]
+    latents = (work.batch, 4, work.side, work.side)
+    shapes = [latents, (work.batch, TOKENS, CONTEXT), (work.batch, VECTOR), latents]
     first, context, vector, target = (rng.standard_normal(shape, np.float32) for shape in shapes)
-    return [first, np.array([10, 700], np.int32), context, vector, target]
+    return [first, np.resize(np.array([10, 700], np.int32), work.batch), context, vector, target]
 
 
 def mindspore_step(work: Workload, plugins: tuple[str, ...]) -> Callable[[], Step]:
@@ -78,6 +78,7 @@ def mindspore_step(work: Workload, plugins: tuple[str, ...]) -> Callable[[], Ste
     import mindspore as ms
     from mindloom.build import alter_model, make_step
     from mindloom.defaults import Defaults
+    from mindloom.graphs.heap import lean
     from mindloom.registry import Registry
     from mindloom.schema import Config
     from mindloom_flash_attn import FlashAttn
@@ -104,6 +105,8 @@ def mindspore_step(work: Workload, plugins: tuple[str, ...]) -> Callable[[], Ste
     def build() -> Step:
         cfg = Config()
         cfg.optim.max_grad_norm = 0.0
+        if hasattr(cfg.device, "compile_cache"):
+            cfg.device.compile_cache = "off"  # the first step is measured
         chosen = {name: known[name]() for name in plugins}
         for plugin in chosen.values():
             plugin.cfg = plugin.Config()
@@ -117,6 +120,7 @@ def mindspore_step(work: Workload, plugins: tuple[str, ...]) -> Callable[[], Ste
 
         run.task = SimpleNamespace(model=unet, loss=Loss(unet), cells=(), keep_float32=(), blocks=blocks)
         step = make_step(run, alter_model(run))
+        lean(step)  # as Run.cache_graphs does it
         lr, columns = ms.Tensor(1e-5, ms.float32), [ms.Tensor(array) for array in inputs(work)]
         return lambda: float(step(lr, *columns)[0].asnumpy())
 
@@ -138,7 +142,7 @@ def torch_step(work: Workload) -> Callable[[], Step]:
         unet.train()
         optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-5)
         latents, timesteps, context, vector, target = map(torch.from_numpy, inputs(work))
-        added = {"text_embeds": vector[:, : VECTOR - 6 * SIZE_DIM], "time_ids": torch.full((BATCH, 6), 1024.0)}
+        added = {"text_embeds": vector[:, : VECTOR - 6 * SIZE_DIM], "time_ids": torch.full((work.batch, 6), 1024.0)}
 
         def step() -> float:
             optimizer.zero_grad()
@@ -177,43 +181,21 @@ def peak() -> float:
     return next(int(line.split()[1]) / 1024**2 for line in lines if line.startswith("VmHWM"))
 
 
-class Side:
+class Side(Waiting):
     """A process that does steps when it is told to."""
 
     def __init__(self, kind: str, workload: str) -> None:
+        super().__init__(__file__, "--side", kind, "--workloads", workload)
         self.times: list[float] = []
         self.processor: list[float] = []
         self.peak = 0.0
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--side", kind, "--workloads", workload],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={"GLOG_v": "3", **os.environ},
-        )
-        self.first = self.answer()["first"]
-
-    def answer(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.startswith("{"):
-                found: dict[str, Any] = json.loads(line)
-                return found
-        raise SystemExit(f"a side ended with exit code {self.process.wait()}")
+        self.first = self.told["first"]
 
     def run(self, steps: int) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{steps}\n")
-        self.process.stdin.flush()
-        said = self.answer()
+        said = self.ask(steps)
         self.times += said["times"]
         self.processor.append(said["processor"])
         self.peak = said["peak"]
-
-    def end(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
 
 
 def measure(workload: str, kinds: list[str], blocks: int, steps: int) -> list[list[Any]]:
@@ -235,36 +217,36 @@ def measure(workload: str, kinds: list[str], blocks: int, steps: int) -> list[li
     last = sides[kinds[-1]]
     found = []
     for kind, side in sides.items():
-        ratio = statistics.median(one / two for one, two in zip(side.times, last.times, strict=True))
-        spread = f"{min(side.times):.2f} to {max(side.times):.2f}"
-        middle = f"{statistics.median(side.times):.2f}"
+        ratios = [one / two for one, two in zip(side.times, last.times, strict=True)]
         processor = f"{statistics.median(side.processor):.2f}"
-        found.append(
-            [workload, kind, middle, spread, f"{ratio:.2f}", processor, f"{side.first:.1f}", f"{side.peak:.2f}"]
-        )
+        told = [spread(side.times), spread(ratios), processor, f"{side.first:.1f}", f"{side.peak:.2f}"]
+        found.append([workload, kind, *told])
     return found
 
 
 def main() -> None:
     """Measure every workload and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=["W1", "W2", "W3"])
+    parser = arguments(__doc__)
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["native", "torch"])
-    parser.add_argument("--blocks", type=int, default=5, help="how often each side has its turn")
+    parser.add_argument("--blocks", type=int, help="how often each side has its turn")
     parser.add_argument("--steps", type=int, default=3, help="steps in a turn")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
     parser.add_argument("--side", choices=KINDS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
         work_for(args.side, WORKLOADS[args.workloads[0]])
         return
-    rows = [row for name in args.workloads for row in measure(name, args.kinds, args.blocks, args.steps)]
+    workloads, blocks = args.workloads or (["W0"] if args.quick else ["W1", "W2", "W3"]), args.blocks
+    blocks = blocks or (2 if args.quick else 5)
+    rows = [row for name in workloads for row in measure(name, args.kinds, blocks, args.steps)]
     title = (
-        f"One training step of the UNet, float32, batch {BATCH}: {args.blocks} turns of {args.steps} steps; "
+        f"One training step of the UNet, float32, batch {BATCH}: {blocks} turns of {args.steps} steps; "
         f"ratios of neighbouring steps to {args.kinds[-1]}."
     )
-    headings = ["workload", "who", "step s", "least to most", "ratio", "processor s", "first step s", "peak GB"]
-    write("unet", title, headings, rows, args.out)
+    headings = ["workload", "who", "step s", "ratio", "processor s", "first step s", "peak GB"]
+    ratios = [f"{row[0]} {row[3].split()[0]} x" for row in rows if row[1] == args.kinds[0]]
+    said = f"a training step, {args.kinds[0]} / {args.kinds[-1]}: {', '.join(ratios)}"
+    write("unet", title, headings, rows, args.out, said)
 
 
 if __name__ == "__main__":

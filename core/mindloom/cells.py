@@ -39,10 +39,43 @@ class Dense(nn.Cell):
         super().__init__()
         self.weight = fan_in(outputs, inputs) if std is None else normal(std, outputs, inputs)
         self.bias = zeros(outputs) if bias else None
-        self.affine = Affine()
+        self.matmul, self.add, self.reshape = P.MatMul(transpose_b=True), P.BiasAdd(), P.Reshape()
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        return self.affine(x, self.weight, self.bias)
+        # Affine's lines once more: each cell in between costs the compiler time, and there are hundreds of these.
+        product = self.matmul(self.reshape(x, (-1, x.shape[-1])), self.weight)
+        if self.bias is not None:
+            product = self.add(product, self.bias)
+        return self.reshape(product, (*x.shape[:-1], self.weight.shape[0]))
+
+
+class Conv2d(nn.Cell):
+    """Convolution of NCHW; weight ``[out, in, kernel, kernel]``.
+
+    ``padding`` is one number or (top, bottom, left, right), by default what keeps the size. ``zero`` makes a layer that
+    starts without a say.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 3,
+        stride: int = 1,
+        padding: int | tuple[int, int, int, int] | None = None,
+        zero: bool = False,
+    ) -> None:
+        super().__init__()
+        shape = (outputs, inputs, kernel, kernel)
+        self.weight = zeros(*shape) if zero else fan_in(*shape)
+        self.bias = zeros(outputs)
+        pad = kernel // 2 if padding is None else padding
+        self.stride, self.padding = stride, (pad,) * 4 if isinstance(pad, int) else pad
+        self.conv = P.Conv2D(outputs, kernel, pad_mode="pad", pad=pad, stride=stride)
+        self.add = P.BiasAdd()
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        return self.add(self.conv(x, self.weight), self.bias)
 
 
 class LayerNorm(nn.Cell):

@@ -220,10 +220,13 @@ def _replace(roots: Sequence[nn.Cell], built: Mapping[int, nn.Cell]) -> None:
     inside = {old: {id(cell) for _, cell in new.cells_and_names()} for old, new in built.items()}
     for root in roots:
         for _, parent in list(root.cells_and_names()):
-            for index, (key, child) in enumerate(list(parent._cells.items())):
+            for key, child in list(parent._cells.items()):
                 if id(child) not in built or id(parent) in inside[id(child)]:
                     continue
-                if isinstance(parent, nn.SequentialCell | nn.CellList):
-                    parent[index] = built[id(child)]
-                else:
+                if not isinstance(parent, nn.SequentialCell | nn.CellList):
                     setattr(parent, key, built[id(child)])
+                    continue
+                # Not by parent[index] = ..., which guesses names from those of neighbours: they get theirs anyway.
+                parent._cells[key] = built[id(child)]
+                if isinstance(parent, nn.SequentialCell):
+                    parent.cell_list = list(parent._cells.values())

@@ -142,8 +142,11 @@ class Run:
             cell: before it is called for the first time.
             together: every process calls it at the same moment; False for what only some of them compute.
         """
+        from .graphs.heap import lean
+
         if self.graphs is not None:
             self.graphs.watch(cell, together)
+        lean(cell)
 
     def agree_to_stop(self, together: bool) -> None:
         """Turn a wish to stop into a stop; several processes only when all look at once: none shall wait alone."""

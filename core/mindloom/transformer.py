@@ -23,10 +23,11 @@ class CrossAttention(nn.Cell):
         self.to_k = Dense(context_dim, width, bias=False)
         self.to_v = Dense(context_dim, width, bias=False)
         self.to_out = nn.SequentialCell(Dense(width, width))
+        self.out = self.to_out[0]  # by another name, because every cell in between costs the compiler time
         self.attention = Attention(width // head_dim, head_dim)
 
     def construct(self, x: ms.Tensor, context: ms.Tensor) -> ms.Tensor:
-        return self.to_out(self.attention(self.to_q(x), self.to_k(context), self.to_v(context)))
+        return self.out(self.attention(self.to_q(x), self.to_k(context), self.to_v(context)))
 
 
 class GEGLU(nn.Cell):
@@ -46,9 +47,10 @@ class FeedForward(nn.Cell):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.net = nn.SequentialCell(GEGLU(width, 4 * width), nn.Identity(), Dense(4 * width, width))
+        self.wide, _, self.narrow = self.net
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        return self.net(x)
+        return self.narrow(self.wide(x))
 
 
 class TransformerBlock(nn.Cell):

@@ -10,7 +10,7 @@ import mindspore as ms
 from mindloom import cells
 from mindspore import nn
 
-from .operators import group_norm, layer_norm, linear, linear_bias, settings, softmax, unary
+from .operators import convolution, group_norm, layer_norm, linear, linear_bias, settings, softmax, unary
 
 
 class NativeUnary(nn.Cell):
@@ -77,6 +77,39 @@ class NativeAffine(cells.Affine):
         return self.with_bias(x, weight, bias, self.settings)
 
 
+class NativeDense(nn.Cell):
+    """:class:`mindloom.cells.Dense` with the same parameters, computed like :class:`NativeAffine`."""
+
+    def __init__(self, plain: cells.Dense, library: Path) -> None:
+        super().__init__()
+        self.weight, self.bias, self.settings = plain.weight, plain.bias, settings()
+        self.operator = linear(library) if plain.bias is None else linear_bias(library)
+        self.plain = cells.Affine()
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        if x.dtype != ms.float32 or self.weight.dtype != ms.float32:
+            return self.plain(x, self.weight, self.bias)
+        if self.bias is None:
+            return self.operator(x, self.weight, self.settings)
+        return self.operator(x, self.weight, self.bias, self.settings)
+
+
+class NativeConv2d(cells.Conv2d):
+    """:class:`mindloom.cells.Conv2d` with the same parameters, its bias in the same pass, and little scratch memory."""
+
+    def __init__(self, plain: cells.Conv2d, library: Path) -> None:
+        nn.Cell.__init__(self)
+        self.weight, self.bias, self.conv, self.add = plain.weight, plain.bias, plain.conv, plain.add
+        self.stride, self.padding = plain.stride, plain.padding
+        self.operator = convolution(library, plain.stride, plain.padding)
+        self.settings = settings(plain.stride, plain.padding[0], plain.padding[2])
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        if x.dtype != ms.float32 or self.weight.dtype != ms.float32:
+            return self.add(self.conv(x, self.weight), self.bias)
+        return self.operator(x, self.weight, self.bias, self.settings)
+
+
 Build = Callable[[Any, Path], nn.Cell]
 
 
@@ -86,6 +119,8 @@ def _unary(name: str) -> Build:
 
 KINDS: dict[type[nn.Cell], Build] = {
     cells.Affine: NativeAffine,
+    cells.Dense: NativeDense,
+    cells.Conv2d: NativeConv2d,
     cells.LayerNorm: NativeLayerNorm,
     cells.GroupNorm: NativeGroupNorm,
     cells.GEGLU: _unary("geglu"),
@@ -95,7 +130,7 @@ KINDS: dict[type[nn.Cell], Build] = {
     cells.Softmax: lambda plain, library: NativeUnary(plain, softmax(library)),
 }
 """Which cells are claimed, and what takes their place."""
-PRODUCTS = (cells.Affine,)
+PRODUCTS = (cells.Affine, cells.Dense, cells.Conv2d)
 """Those that need oneDNN's matrix product."""
 
 

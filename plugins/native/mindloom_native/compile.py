@@ -11,8 +11,10 @@ from mindloom import kernels
 SOURCE = Path(__file__).parent / "kernel" / "native.cc"
 FORWARD = ("gelu", "quick_gelu", "silu", "geglu", "softmax", "layer_norm", "group_norm")
 LINEAR = ("linear", "linear_bias", "linear_inputs", "linear_weights")
+CONVOLUTION = ("convolution", "convolution_inputs", "convolution_weights")
 BLOCK = ("transformer_block", "transformer_block_backward")
-ENTRIES = (*FORWARD, *(f"{name}_backward" for name in FORWARD), *LINEAR, *BLOCK, "copy", "global_norm", "adamw")
+OTHERS = ("copy", "global_norm", "adamw")
+ENTRIES = (*FORWARD, *(f"{name}_backward" for name in FORWARD), *LINEAR, *CONVOLUTION, *BLOCK, *OTHERS)
 
 
 def library() -> Path:

@@ -160,3 +160,30 @@ def linear_bias(library: Path) -> P.Custom:
         return inputs(dy, weight, settings), dweight, dbias, zeros(settings)
 
     return P.Custom(f"{library}:linear_bias", _outputs, first, "aot", bprop=bprop)
+
+
+def _convolution_inputs(dy: Shape, weight: Shape, settings: Shape, x: Shape) -> Shape:
+    return x
+
+
+def _convolution_weights(dy: Shape, x: Shape, weight: Shape, settings: Shape) -> tuple[Shape, Shape]:
+    return weight, (weight[0],)
+
+
+@functools.cache
+def convolution(library: Path, stride: int, padding: tuple[int, int, int, int]) -> P.Custom:
+    """``(x, weight, bias, settings [threads, stride, top, left]) -> y``; padding is (top, bottom, left, right)."""
+    inputs = P.Custom(f"{library}:convolution_inputs", _convolution_inputs, first, "aot")
+    weights = P.Custom(f"{library}:convolution_weights", _convolution_weights, two, "aot")
+    zeros = P.ZerosLike()
+
+    def shapes(x: Shape, weight: Shape, *others: Shape) -> Shape:
+        top, bottom, left, right = padding
+        height, width = x[2] + top + bottom - weight[2], x[3] + left + right - weight[3]
+        return x[0], weight[0], height // stride + 1, width // stride + 1
+
+    def bprop(x, weight, bias, settings, y, dy):  # type: ignore[no-untyped-def]
+        dweight, dbias = weights(dy, x, weight, settings)
+        return inputs(dy, weight, settings, x), dweight, dbias, zeros(settings)
+
+    return P.Custom(f"{library}:convolution", shapes, first, "aot", bprop=bprop)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from mindloom.cells import Dense, GroupNorm, LayerNorm
+from mindloom.cells import Conv2d, Dense, GroupNorm, LayerNorm
 from mindloom.precision import Precision
-from mindloom_sdxl.cells.basic import Conv2d, Embedding
+from mindloom_sdxl.cells.basic import Embedding
 from mindloom_sdxl.cells.model import SDXLModel
 from mindloom_sdxl.presets import BASE, PRESETS
 from mindloom_sdxl.task import KEEP_FLOAT32

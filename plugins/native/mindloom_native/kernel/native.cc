@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 
+#include "convolution.h"
 #include "optimizer.h"
 #include "transformer.h"
 
@@ -94,6 +95,18 @@ ENTRY(linear_inputs) {
 ENTRY(linear_weights) {
   RUN(count, (Product{true, false, c.width(0), c.width(1), c.rows(0)})(t[0], t[1], t[3], 0.0f, t[2][0]);
       if (count == 5) column_sums(c.rows(0), c.width(0), t[0], t[4], t[2][0]));
+}
+
+// x [B, C, h, w], weight [out, C, kernel, kernel], bias, settings [threads, stride, top, left] -> y;
+// dy, weight, settings, x (for its shape) -> dx; dy, x, weight (for its shape), settings -> dweight, dbias
+ENTRY(convolution) {
+  RUN(5, Convolution(c.shapes[0], c.shapes[1], c.shapes[4], t[3]).forward(t[0], t[1], t[2], t[4]));
+}
+ENTRY(convolution_inputs) {
+  RUN(5, Convolution(c.shapes[3], c.shapes[1], c.shapes[0], t[2]).inputs(t[0], t[1], t[4]));
+}
+ENTRY(convolution_weights) {
+  RUN(6, Convolution(c.shapes[1], c.shapes[2], c.shapes[0], t[3]).weights(t[0], t[1], t[4], t[5]));
 }
 
 // x, text, 20 parameters, settings [threads, eps, head_dim] -> y, kept;

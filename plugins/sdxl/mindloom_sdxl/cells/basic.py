@@ -1,39 +1,11 @@
-"""Convolution and embedding table, with parameters named `weight` and `bias`."""
+"""The embedding table."""
 
 from __future__ import annotations
 
 import mindspore as ms
-from mindloom.initial import fan_in, normal, zeros
+from mindloom.initial import normal
 from mindspore import nn
 from mindspore import ops as P
-
-
-class Conv2d(nn.Cell):
-    """Convolution of NCHW; weight ``[out, in, kernel, kernel]``.
-
-    ``padding`` is one number or (top, bottom, left, right), by default what keeps the size. ``zero`` makes a layer that
-    starts without a say.
-    """
-
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        kernel: int = 3,
-        stride: int = 1,
-        padding: int | tuple[int, int, int, int] | None = None,
-        zero: bool = False,
-    ) -> None:
-        super().__init__()
-        shape = (outputs, inputs, kernel, kernel)
-        self.weight = zeros(*shape) if zero else fan_in(*shape)
-        self.bias = zeros(outputs)
-        pad = kernel // 2 if padding is None else padding
-        self.conv = P.Conv2D(outputs, kernel, pad_mode="pad", pad=pad, stride=stride)
-        self.add = P.BiasAdd()
-
-    def construct(self, x: ms.Tensor) -> ms.Tensor:
-        return self.add(self.conv(x, self.weight), self.bias)
 
 
 class Embedding(nn.Cell):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import mindspore as ms
-from mindloom.cells import Dense, GroupNorm
+from mindloom.cells import Conv2d, Dense, GroupNorm
 from mindspore import nn
 from mindspore import ops as P
-
-from mindloom_sdxl.cells.basic import Conv2d
 
 
 class ResBlock(nn.Cell):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import mindspore as ms
-from mindloom.cells import Dense, GroupNorm, SiLU
+from mindloom.cells import Conv2d, Dense, GroupNorm, SiLU
 from mindspore import nn
 from mindspore import ops as P
 
-from mindloom_sdxl.cells.basic import Conv2d
 from mindloom_sdxl.cells.embedding import Sinusoid
 from mindloom_sdxl.cells.resample import Downsample, Upsample
 from mindloom_sdxl.cells.resblock import ResBlock

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import mindspore as ms
-from mindloom.cells import GroupNorm
+from mindloom.cells import Conv2d, GroupNorm
 from mindspore import nn
 from mindspore import ops as P
 
-from mindloom_sdxl.cells.basic import Conv2d
 from mindloom_sdxl.cells.resample import EncoderDownsample, Upsample
 from mindloom_sdxl.cells.vae_blocks import EPS, Middle, ResnetBlock
 from mindloom_sdxl.presets import VAEConfig

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import mindspore as ms
 from mindloom.attention import Attention
-from mindloom.cells import GroupNorm
+from mindloom.cells import Conv2d, GroupNorm
 from mindspore import nn
 from mindspore import ops as P
-
-from mindloom_sdxl.cells.basic import Conv2d
 
 EPS = 1e-6
 

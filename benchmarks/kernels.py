@@ -76,9 +76,6 @@ def made(kind: str, text: str) -> Any:
     swapped = kind == "native" and (library() if has_products() else sys.exit("this MindSpore has no libdnnl"))
     if type(cell) is TransformerBlock:
         return Block(NativeTransformerBlock(cell, swapped) if swapped else cell)
-    if type(cell) is cells.Dense and swapped:
-        cell.affine = native(cell.affine, swapped)
-        return cell
     return native(cell, swapped) if swapped else cell
 
 

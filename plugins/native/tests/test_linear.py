@@ -13,7 +13,7 @@ import pytest
 from mindloom import cells
 from mindloom.edits import apply
 from mindloom_native import Native, compile, operators
-from mindloom_native.cells import NativeAffine, native
+from mindloom_native.cells import NativeDense, native
 from mindloom_native.compile import library
 from mindspore import nn
 from mindspore import ops as P
@@ -47,9 +47,8 @@ class Layers(nn.Cell):
     def __init__(self, kernel: bool, count: int = len(SHAPES)) -> None:
         super().__init__()
         sizes = [(shape[-1], outputs, bias) for shape, outputs in SIZES.values() for bias in (True, False)]
-        self.layers = random(nn.CellList([cells.Dense(*size) for size in sizes[:count]]))
-        for layer in self.layers:
-            layer.affine = native(layer.affine, library()) if kernel else layer.affine
+        plain = random(nn.CellList([cells.Dense(*size) for size in sizes[:count]]))
+        self.layers = nn.CellList([native(layer, library()) for layer in plain]) if kernel else plain
         self.params = ms.ParameterTuple(self.get_parameters())
         self.both = P.GradOperation(get_all=True, get_by_list=True, sens_param=True)(self, self.params)
 
@@ -118,7 +117,7 @@ def test_repetition_changes_no_bit_and_threads_only_rounding(
     for threads in (1, 2):
         monkeypatch.setattr(operators, "threads", lambda threads=threads: threads)
         other = Layers(kernel=True)
-        assert other.layers[0].affine.settings.asnumpy()[0] == threads
+        assert other.layers[0].settings.asnumpy()[0] == threads
         for name, ours in zip(NAMES, other.everything(inputs()), strict=True):
             for one, two in zip(found[name], ours, strict=True):
                 close(one, two, 1e-6)
@@ -140,8 +139,7 @@ def test_a_nan_reaches_its_row_and_the_gradient_of_its_weights(layers: Layers) -
 
 
 def test_what_needs_no_gradient_has_no_node_for_it(tmp_path: Path) -> None:
-    layer, x = cells.Dense(33, 17), normal(1, (7, 33))
-    layer.affine = native(layer.affine, library())
+    layer, x = native(cells.Dense(33, 17), library()), normal(1, (7, 33))
     own = layer.trainable_params()
     assert entries(tmp_path / "weights", layer, None, own, x) == {"linear_bias": 1, "linear_weights": 1}
     layer.weight.requires_grad = layer.bias.requires_grad = False
@@ -149,12 +147,24 @@ def test_what_needs_no_gradient_has_no_node_for_it(tmp_path: Path) -> None:
 
 
 def test_float16_is_left_to_the_plain_cell() -> None:
-    layer = random(cells.Dense(33, 17)).to_float(ms.float16)
+    plain = random(cells.Dense(33, 17))
+    kernel = native(plain, library())
     x = ms.Tensor(normal(1, (7, 33)), ms.float16)
-    plain = layer(x).asnumpy()
-    layer.affine = native(layer.affine, library())
-    assert layer(x).dtype == ms.float16
-    assert np.array_equal(layer(x).asnumpy(), plain)
+    for layer in (plain, kernel):
+        layer.to_float(ms.float16)
+    assert kernel(x).dtype == ms.float16
+    assert np.array_equal(kernel(x).asnumpy(), plain(x).asnumpy())
+
+
+def test_the_product_without_parameters_of_its_own_is_the_same() -> None:
+    layer = native(random(cells.Dense(33, 17)), library())
+    affine = native(cells.Affine(), library())
+    x = ms.Tensor(normal(1, (2, 7, 33)))
+    assert np.array_equal(affine(x, layer.weight, layer.bias).asnumpy(), layer(x).asnumpy())
+    without = affine(x, layer.weight, None).asnumpy()
+    close(without + layer.bias.asnumpy(), layer(x).asnumpy())
+    half = [tensor.astype(ms.float16) for tensor in (x, layer.weight, layer.bias)]
+    assert np.array_equal(affine(*half).asnumpy(), cells.Affine()(*half).asnumpy())
 
 
 def test_without_dnnl_linear_layers_stay_plain_and_one_line_says_so(
@@ -169,7 +179,7 @@ def test_without_dnnl_linear_layers_stay_plain_and_one_line_says_so(
     def replaced() -> tuple[bool, bool]:
         model = nn.SequentialCell(cells.Dense(3, 4), cells.GELU())
         apply([model], [("native", edit) for edit in plugin.edit_model(run, model)], log)
-        return isinstance(model[0].affine, NativeAffine), type(model[1]) is not cells.GELU
+        return isinstance(model[0], NativeDense), type(model[1]) is not cells.GELU
 
     assert replaced() == (True, True)
     assert "libdnnl" not in caplog.text

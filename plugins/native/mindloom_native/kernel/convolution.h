@@ -13,6 +13,7 @@ constexpr int64_t kScratch = 512 * 1024;  // floats, about what the second level
 struct Convolution {
   int64_t batch, channels, height, width, outputs, kernel, out_height, out_width;
   int64_t threads, stride, top, left;
+  mutable std::atomic<bool> failed{false};
 
   // Settings: threads, stride, top and left padding.
   Convolution(const int64_t *x, const int64_t *weight, const int64_t *y, const float *settings)
@@ -24,6 +25,15 @@ struct Convolution {
   int64_t inner() const { return channels * taps(); }
   int64_t in_size() const { return height * width; }
   int64_t out_size() const { return out_height * out_width; }
+  // c [rows, columns] = a b + beta c, on this thread.
+  void multiply(char a_order, char b_order, int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_step,
+                const float *b, int64_t b_step, float beta, float *c, int64_t c_step) const {
+    if (sgemm()(a_order, b_order, rows, columns, depth, 1.0f, a, a_step, b, b_step, beta, c, c_step)) failed = true;
+  }
+  void check() const {
+    if (failed) throw std::runtime_error("dnnl_sgemm refuses a product, which happens when memory is short");
+  }
+
   bool plain() const { return kernel == 1 && stride == 1 && top == 0 && left == 0 && in_size() == out_size(); }
 
   // Rows of the output whose columns fit into scratch memory together.
@@ -91,10 +101,11 @@ struct Convolution {
         float *out = y + item / parts * outputs * out_size() + row * out_width;
         for (int64_t o = 0; o < outputs; ++o) std::fill_n(out + o * out_size(), size, bias[o]);
         if (!plain()) to_columns(image, 0, channels, row, end, scratch.get());
-        sgemm()('N', 'N', outputs, size, inner(), 1.0f, weight, inner(),
+        multiply('N', 'N', outputs, size, inner(), weight, inner(),
                 plain() ? image + row * out_width : scratch.get(), plain() ? in_size() : size, 1.0f, out, out_size());
       }
     });
+    check();
   }
 
   void inputs(const float *dy, const float *weight, float *dx) const {
@@ -107,19 +118,20 @@ struct Convolution {
         const float *grad = dy + item / parts * outputs * out_size();
         float *image = dx + item / parts * channels * in_size();
         if (plain()) {
-          sgemm()('T', 'N', some, out_size(), outputs, 1.0f, weight + from, inner(), grad, out_size(), 0.0f,
+          multiply('T', 'N', some, out_size(), outputs, weight + from, inner(), grad, out_size(), 0.0f,
                   image + from * in_size(), in_size());
           continue;
         }
         std::fill(image + from * in_size(), image + to * in_size(), 0.0f);
         for (int64_t row = 0; row < out_height; row += step) {
           const int64_t end = std::min(out_height, row + step), size = (end - row) * out_width;
-          sgemm()('T', 'N', some, size, outputs, 1.0f, weight + from * taps(), inner(), grad + row * out_width,
+          multiply('T', 'N', some, size, outputs, weight + from * taps(), inner(), grad + row * out_width,
                   out_size(), 0.0f, scratch.get(), size);
           add_columns(scratch.get(), from, to, row, end, image);
         }
       }
     });
+    check();
   }
 
   void weights(const float *dy, const float *x, float *dweight, float *dbias) const {
@@ -138,11 +150,12 @@ struct Convolution {
               to_columns(image, from, to, row, end, scratch.get());
               columns = scratch.get();
             }
-            sgemm()('N', 'T', outputs, some, size, 1.0f, dy + i * outputs * out_size() + row * out_width, out_size(),
+            multiply('N', 'T', outputs, some, size, dy + i * outputs * out_size() + row * out_width, out_size(),
                     columns, plain() ? in_size() : size, i + row ? 1.0f : 0.0f, dweight + from * taps(), inner());
           }
       }
     });
+    check();
     each_block(outputs, 1, batch * out_size(), threads, [&](int64_t o, int64_t) {
       double sum = 0;
       for (int64_t i = 0; i < batch; ++i) {

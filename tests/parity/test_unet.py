@@ -57,11 +57,9 @@ def test_every_tensor_on_the_way_equals_diffusers(part: Part, model: Any, eager:
         (expected,) = call(part.theirs, *tensors(inputs()))
     assert_same({**ours, "prediction": of_mindspore(predicted)}, {**theirs, "prediction": expected.numpy()}, "UNet")
     # Embeddings, all residual and transformer blocks, down- and upsampling, and the layers inside them.
-    assert len(ours) > 300, sorted(set(part.paths) - set(ours))
-    passed = {path for path in part.paths if path not in ours}
-    assert all(
-        path.endswith(".emb_layers.1") or re.search(r"(emb|in|out)_layers$|to_out$|ff.net$", path) for path in passed
-    )
+    assert len(ours) > 300
+    # What is left out only holds such layers, which are called without it.
+    assert {path.rpartition(".")[2] for path in part.paths if path not in ours} <= {"emb_layers", "to_out", "net"}
 
 
 def test_outputs_and_gradients_equal_diffusers(part: Part, model: Any, graph: None) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from report import arguments, write
 from unet import BATCH, WORKLOADS, measure
 
-HEADINGS = ["workload", "who", "step s", "ratio", "processor s", "first step s", "peak GB"]
+HEADINGS = ["workload", "who", "step s", "ratio", "processor s", "first step s", "with cache s", "peak GB"]
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
         f"{blocks} turns of {args.steps} steps."
     )
     last = rows[-2:]
-    said = f"recomputation on {last[0][0]}: {last[0][6]} GB instead of {last[1][6]}, {last[0][3].split()[0]} x the time"
+    said = f"recomputation on {last[0][0]}: {last[0][7]} GB instead of {last[1][7]}, {last[0][3].split()[0]} x the time"
     write("recompute", title, HEADINGS, rows, args.out, said)
 
 

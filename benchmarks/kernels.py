@@ -4,9 +4,9 @@
 
 All three take turns in one process, so that whatever else the machine does slows all of them; a ratio is the median of
 the ratios of neighbouring runs. Sizes are those of a batch of 2 in the UNet's second level. A compiled graph leaves out
-what nobody asks for, so with gradients a linear layer's own result is computed by PyTorch alone. The optimizer's rows
-are one update of all parameters: AdamW alone, and with clipping to a global norm. PyTorch is left out when it is
-missing; its transformer block is that of diffusers.
+what nobody asks for, so with gradients the result of a linear layer or convolution is computed by PyTorch alone. The
+optimizer's rows are one update of all parameters: AdamW alone, and with clipping to a global norm. PyTorch is left out
+when it is missing; its transformer block is that of diffusers.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ CASES: dict[str, tuple[str, tuple[int, ...], tuple[int, ...]]] = {
     "linear": ("Dense(640, 640)", TOKENS, TOKENS),
     "linear, wide": ("Dense(640, 5120)", TOKENS, (2, 1024, 5120)),
     "linear, few rows": ("Dense(2048, 640, bias=False)", (2, 77, 2048), (2, 77, 640)),
+    "convolution": ("Conv2d(320, 320)", PICTURE, PICTURE),
+    "convolution, narrow": ("Conv2d(128, 128)", (2, 128, 32, 32), (2, 128, 32, 32)),
     "transformer block": ("TransformerBlock(640, 2048, 64)", TOKENS, TOKENS),
 }
 """Name -> plain cell, shape of its input, shape of its output."""
@@ -129,10 +131,12 @@ def torch_cell(name: str, x: np.ndarray, grad: np.ndarray) -> tuple[Run, Run]:
         left, gate = x.chunk(2, dim=-1)
         return left * F.gelu(gate)
 
-    linear = {
+    products = {
         "linear": torch.nn.Linear(640, 640),
         "linear, wide": torch.nn.Linear(640, 5120),
         "linear, few rows": torch.nn.Linear(2048, 640, bias=False),
+        "convolution": torch.nn.Conv2d(320, 320, 3, padding=1),
+        "convolution, narrow": torch.nn.Conv2d(128, 128, 3, padding=1),
     }
     functions: dict[str, Callable[[Any], Any]] = {
         "GEGLU": geglu,
@@ -140,11 +144,11 @@ def torch_cell(name: str, x: np.ndarray, grad: np.ndarray) -> tuple[Run, Run]:
         "quick GELU": lambda x: x * torch.sigmoid(1.702 * x),
         "SiLU": F.silu,
         **norms,
-        **linear,
+        **products,
         "group norm, SiLU": lambda x: F.silu(norms["group norm"](x)),
         "softmax": lambda x: F.softmax(x, -1),
     }
-    modules = {**norms, **linear, "group norm, SiLU": norms["group norm"]}
+    modules = {**norms, **products, "group norm, SiLU": norms["group norm"]}
     if name == "transformer block":
         from diffusers.models.attention import BasicTransformerBlock
 

@@ -1,4 +1,4 @@
-"""The seam for small cells that other implementations may claim: linear layers, normalisation, activations, softmax.
+"""The seam for small cells that plugins may claim: linear layers, convolutions, norms, activations, softmax.
 
 A model builds its layers from these; a plugin finds them by their class, takes over their parameters (``weight`` and
 ``bias``, where they have any) and computes the same. They are written with primitives, which compile faster than

@@ -172,7 +172,11 @@ def _convolution_weights(dy: Shape, x: Shape, weight: Shape, settings: Shape) ->
 
 @functools.cache
 def convolution(library: Path, stride: int, padding: tuple[int, int, int, int]) -> P.Custom:
-    """``(x, weight, bias, settings [threads, stride, top, left]) -> y``; padding is (top, bottom, left, right)."""
+    """``(x, weight, bias, settings [threads, stride, top, left]) -> y``; padding is (top, bottom, left, right).
+
+    Raises, when a graph is compiled:
+        ValueError: if x has other channels than the weight, or is smaller than the kernel.
+    """
     inputs = P.Custom(f"{library}:convolution_inputs", _convolution_inputs, first, "aot")
     weights = P.Custom(f"{library}:convolution_weights", _convolution_weights, two, "aot")
     zeros = P.ZerosLike()
@@ -180,6 +184,8 @@ def convolution(library: Path, stride: int, padding: tuple[int, int, int, int]) 
     def shapes(x: Shape, weight: Shape, *others: Shape) -> Shape:
         top, bottom, left, right = padding
         height, width = x[2] + top + bottom - weight[2], x[3] + left + right - weight[3]
+        if x[1] != weight[1] or min(height, width) < 0:
+            raise ValueError(f"a convolution with weight {weight} and padding {padding} cannot take x {x}")
         return x[0], weight[0], height // stride + 1, width // stride + 1
 
     def bprop(x, weight, bias, settings, y, dy):  # type: ignore[no-untyped-def]

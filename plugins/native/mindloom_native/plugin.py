@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Native(Plugin):
-    """C++ kernels for a CPU: transformer blocks, linear layers, norms, activations, softmax; AdamW in one pass."""
+    """C++ kernels for a CPU: transformer blocks, linear layers, convolutions, norms, activations, softmax and AdamW."""
 
     cfg: Any
 
@@ -26,7 +26,7 @@ class Native(Plugin):
         """What to replace."""
 
         cells: bool = setting(
-            True, "linear layers, normalisation, activations, softmax and transformer blocks of the model"
+            True, "transformer blocks, linear layers, convolutions, normalisation, activations and softmax of the model"
         )
         optimizer: bool = setting(True, "AdamW, with the norm of the gradients and their clipping")
 
@@ -41,7 +41,9 @@ class Native(Plugin):
         from .compile import has_products
 
         if not has_products():
-            run.log.info("native leaves linear layers plain: this MindSpore has no libdnnl with dnnl_sgemm")
+            run.log.info(
+                "native leaves linear layers and convolutions plain: this MindSpore has no libdnnl with dnnl_sgemm"
+            )
             return [self._edit(self.library, products=False)]
         return [self._edit(self.library, products=True), self._blocks(self.library)]
 

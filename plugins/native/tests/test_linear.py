@@ -13,7 +13,7 @@ import pytest
 from mindloom import cells
 from mindloom.edits import apply
 from mindloom_native import Native, compile, operators
-from mindloom_native.cells import NativeDense, native
+from mindloom_native.cells import NativeConv2d, NativeDense, native
 from mindloom_native.compile import library
 from mindspore import nn
 from mindspore import ops as P
@@ -167,7 +167,7 @@ def test_the_product_without_parameters_of_its_own_is_the_same() -> None:
     assert np.array_equal(affine(*half).asnumpy(), cells.Affine()(*half).asnumpy())
 
 
-def test_without_dnnl_linear_layers_stay_plain_and_one_line_says_so(
+def test_without_dnnl_products_stay_plain_and_one_line_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = logging.getLogger("test")
@@ -176,16 +176,16 @@ def test_without_dnnl_linear_layers_stay_plain_and_one_line_says_so(
     plugin = Native()
     plugin.cfg = Native.Config()
 
-    def replaced() -> tuple[bool, bool]:
-        model = nn.SequentialCell(cells.Dense(3, 4), cells.GELU())
+    def replaced() -> tuple[bool, bool, bool]:
+        model = nn.SequentialCell(cells.Dense(3, 4), cells.GELU(), cells.Conv2d(3, 4))
         apply([model], [("native", edit) for edit in plugin.edit_model(run, model)], log)
-        return isinstance(model[0], NativeDense), type(model[1]) is not cells.GELU
+        return isinstance(model[0], NativeDense), type(model[1]) is not cells.GELU, isinstance(model[2], NativeConv2d)
 
-    assert replaced() == (True, True)
+    assert replaced() == (True, True, True)
     assert "libdnnl" not in caplog.text
     monkeypatch.setattr(compile, "has_products", lambda: False)
-    assert replaced() == (False, True)
-    assert caplog.text.count("native leaves linear layers plain: this MindSpore has no libdnnl") == 1
+    assert replaced() == (False, True, False)
+    assert caplog.text.count("native leaves linear layers and convolutions plain: this MindSpore has no libdnnl") == 1
 
 
 def test_a_mindspore_without_the_library_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ constexpr int64_t kScratch = 512 * 1024;  // floats, about what the second level
 struct Convolution {
   int64_t batch, channels, height, width, outputs, kernel, out_height, out_width;
   int64_t threads, stride, top, left;
+  const Sgemm gemm = sgemm();  // found here, because no exception may leave a thread
   mutable std::atomic<bool> failed{false};
 
   // Settings: threads, stride, top and left padding.
@@ -26,9 +27,9 @@ struct Convolution {
   int64_t in_size() const { return height * width; }
   int64_t out_size() const { return out_height * out_width; }
   // c [rows, columns] = a b + beta c, on this thread.
-  void multiply(char a_order, char b_order, int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_step,
-                const float *b, int64_t b_step, float beta, float *c, int64_t c_step) const {
-    if (sgemm()(a_order, b_order, rows, columns, depth, 1.0f, a, a_step, b, b_step, beta, c, c_step)) failed = true;
+  void multiply(char a_order, char b_order, int64_t rows, int64_t columns, int64_t depth, const float *a,
+                int64_t a_step, const float *b, int64_t b_step, float beta, float *c, int64_t c_step) const {
+    if (gemm(a_order, b_order, rows, columns, depth, 1.0f, a, a_step, b, b_step, beta, c, c_step)) failed = true;
   }
   void check() const {
     if (failed) throw std::runtime_error("dnnl_sgemm refuses a product, which happens when memory is short");

@@ -1,7 +1,7 @@
 // Convolution of NCHW as matrix products over columns (Chellapilla et al. 2006), a few rows of the output at a time.
 //
-// MindSpore keeps scratch memory of its own for every convolution of a graph; this takes two megabytes for each thread
-// while it runs. Kernels of one pixel and stride 1 are products as they are.
+// MindSpore keeps scratch memory of its own for every convolution of a graph; this takes about two megabytes for each
+// thread while it runs. Kernels of one pixel and stride 1 are products as they are.
 #pragma once
 
 #include "linear.h"

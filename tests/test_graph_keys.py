@@ -50,10 +50,17 @@ def made(by):
         return x * by
     return closed
 
+def beside():
+    import constants
+    class Local(nn.Cell):
+        def construct(self, x):
+            return x * constants.LOCAL
+    return Local()
+
 class Model(nn.Cell):
     def __init__(self):
         super().__init__()
-        self.helper, self.closed, self.number = Helper(), made(1.0), 1.0
+        self.helper, self.closed, self.number, self.local = Helper(), made(1.0), 1.0, beside()
         self.helper.slot = 1.0
 
     def construct(self, x):
@@ -65,7 +72,7 @@ class Model(nn.Cell):
 def module(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A module with a cell, and a package that it takes constants from."""
     constants, inner = types.ModuleType("constants"), types.ModuleType("constants.inner")
-    constants.__dict__.update(ELSEWHERE=1.0, UNUSED=1.0, inner=inner)
+    constants.__dict__.update(ELSEWHERE=1.0, LOCAL=1.0, UNUSED=1.0, inner=inner)
     inner.__dict__.update(DEEP=1.0)
     made = types.ModuleType("made")
     for found in (constants, inner, made):
@@ -84,6 +91,7 @@ CHANGES: dict[str, Callable[[Any, Any], object]] = {
     "what a method takes": lambda module, model: setattr(module, "METHOD", 2.0),
     "a constant of a module": lambda module, model: setattr(module.constants, "ELSEWHERE", 2.0),
     "a constant of a module in a module": lambda module, model: setattr(module.inner, "DEEP", 2.0),
+    "a constant of a module that a function imports": lambda module, model: setattr(module.constants, "LOCAL", 2.0),
     "an attribute": lambda module, model: setattr(model, "number", 2.0),
     "its type": lambda module, model: setattr(model, "number", 1),
     "a slot": lambda module, model: setattr(model.helper, "slot", 2.0),
@@ -137,6 +145,13 @@ def test_a_parameter_that_the_cell_does_not_know_is_refused() -> None:
     model = Stacked()
     model.__dict__["hidden"] = [Parameter(ms.Tensor(1.0), name="hidden")]
     with pytest.raises(UnsureError, match="hidden is used"):
+        digest(model)
+
+
+def test_a_module_that_no_code_names_is_refused(module: Any) -> None:
+    model = module.Model()
+    model.library = module.constants
+    with pytest.raises(UnsureError, match="keeps the module constants"):
         digest(model)
 
 

@@ -152,6 +152,8 @@ class Fingerprint:
             for item in value.co_consts:
                 self.add(item)
         elif isinstance(value, types.ModuleType):
+            if value.__name__.partition(".")[0] not in OUTSIDE:  # no code says what is looked up in it
+                raise UnsureError(f"it keeps the module {value.__name__}, which code should name")
             self._module(value, ())
         elif isinstance(value, logging.Logger | types.BuiltinFunctionType):
             self.say("named", getattr(value, "__name__", value))
@@ -219,19 +221,18 @@ class Fingerprint:
         self.say("function", function.__module__, function.__qualname__)
         for item in (function.__defaults__, function.__kwdefaults__):
             self.add(item)
-        outside = _outside(function)
+        outside, names = _outside(function), _names(function.__code__)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             if outside and name == "hash_obj":  # the time at which MindSpore wrapped it
                 continue
             try:
-                self.add(cell.cell_contents)
+                self._named(name, cell.cell_contents, names)
             except ValueError:
                 self.say("empty")
         if outside:
             return
         self.modules.add(str(function.__module__))
         self.add(function.__code__)
-        names = _names(function.__code__)
         for name in names:
             if name in function.__globals__:
                 self._named(name, function.__globals__[name], names)

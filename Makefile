@@ -21,7 +21,7 @@ help:
 	@echo "make test   run every test, and the linters"
 	@echo "make docs   build the documentation into build/docs"
 	@echo "make base   train the tiny base model from scratch again (about 40 minutes on two cores)"
-	@echo "make bench  measure everything, in 25 minutes on two quiet cores; QUICK=1: a look in minutes; SUBJECTS=\"unet sink\": some"
+	@echo "make bench  measure everything, in half an hour on two quiet cores; QUICK=1: a look in minutes; SUBJECTS=\"unet sink\": some"
 	@echo "make clean  remove the virtual environment, drawn data and runs"
 
 $(BIN)/python:

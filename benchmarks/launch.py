@@ -20,6 +20,7 @@ from report import ROOT
 
 sys.path[:0] = [str(ROOT / "core")]
 
+from marks import BEGAN, FOLDER  # noqa: E402
 from mindloom.schema import DeviceConfig  # noqa: E402
 
 CACHE = any(field.name == "compile_cache" for field in dataclasses.fields(DeviceConfig))
@@ -90,11 +91,12 @@ def train(
     """
     with tempfile.TemporaryDirectory() as folder:
         command = [*(launcher(cards, Path(folder)) if cards > 1 else [sys.executable]), str(ROOT / "train.py")]
-        marks = [f"plugins.marks.folder={folder}", f"plugins.marks.began={time.monotonic()!r}"]
-        command += [*arguments, "--plugins", str(ROOT / "benchmarks" / "marks.py"), *marks]
+        command += [*arguments, "--plugins", str(ROOT / "benchmarks" / "marks.py")]
+        # Not by settings, which would be others in each run and so keep it from the compile cache.
+        marks = {FOLDER: folder, BEGAN: repr(time.monotonic())}
         done = subprocess.run(
-            command, cwd=folder, env={**os.environ, "PATH": PATH, **(environment or {})}, text=True, check=False,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60 * MINUTES,
+            command, cwd=folder, env={**os.environ, "PATH": PATH, **marks, **(environment or {})}, text=True,
+            check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60 * MINUTES,
         )  # fmt: skip
         if log is not None:
             log.write_text(done.stdout, encoding="utf-8")

@@ -1,9 +1,9 @@
 """A plugin that writes down when a run reaches what, for benchmarks: ``--plugins benchmarks/marks.py``.
 
-It writes lines of JSON to ``<folder>/<rank>.jsonl``: ``{"mark": "make_task", "at": 3.2, "cpu": 2.9, "resident": 0.4}``
-at the end of everything that is built, with seconds since the process was started, processor seconds of this process,
-and GB in memory; one with ``"steps"`` for every dispatch, when its loss is there; one with ``"log"`` for every record;
-and the peak of resident memory at last.
+It writes lines of JSON to ``<rank>.jsonl`` in the folder that a variable names:
+``{"mark": "make_task", "at": 3.2, "cpu": 2.9, "resident": 0.4}`` at the end of everything that is built, with seconds
+since the process was started, processor seconds of this process, and GB in memory; one with ``"steps"`` for every
+dispatch, when its loss is there; one with ``"log"`` for every record; and the peak of resident memory at last.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ import json
 import os
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mindloom import Plugin, hookimpl
-from mindloom.schema import setting
+
+FOLDER, BEGAN = "BENCHMARK_FOLDER", "BENCHMARK_BEGAN"
+"""Variables: where the marks go, and what time.monotonic() said when the process was started."""
 
 
 class Marks(Plugin):
     """Writes down when a run reaches what."""
 
-    @dataclass
-    class Config:
-        folder: str = setting("", "where the marks go")
-        began: float = setting(0.0, "what time.monotonic() said when the process was started")
-
     def __init__(self, cfg: Any) -> None:
         super().__init__(cfg)
-        self.path = Path(cfg.folder, f"{os.environ.get('RANK_ID', '0')}.jsonl")
+        self.path = Path(os.environ[FOLDER], f"{os.environ.get('RANK_ID', '0')}.jsonl")
         self.mark("imported")
 
     def mark(self, name: str, **more: Any) -> None:
         """Write a line."""
-        now = {"at": time.monotonic() - self.cfg.began, "cpu": time.process_time(), "resident": resident("VmRSS")}
+        now = {
+            "at": time.monotonic() - float(os.environ[BEGAN]),
+            "cpu": time.process_time(),
+            "resident": resident("VmRSS"),
+        }
         entry = {"mark": name, **now, **more}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")

@@ -29,11 +29,11 @@ BUSY = 0.5
 """Load of a machine on which figures are noise."""
 ELSEWHERE = "processors busy elsewhere"
 SUBJECTS = {
-    "unet": 5,
+    "unet": 4,
     "recompute": 2,
-    "kernels": 1,
+    "kernels": 2,
     "attention": 3,
-    "curves": 6,
+    "curves": 5,
     "resume": 2,
     "recipe": 2,
     "data": 3,
@@ -41,7 +41,7 @@ SUBJECTS = {
     "hooks": 2,
     "checkpoint": 2,
     "weights": 3,
-    "check": 3,
+    "check": 2,
 }
 """Name of the script -> minutes that it takes on two processors."""
 

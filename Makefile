@@ -11,14 +11,15 @@ INSTALL := $(PIP) --no-build-isolation --editable
 # The oldest releases that setup.cfg admits; constraints.txt has the newest.
 OLDEST := pluggy==1.5.0 omegaconf==2.3.0 antlr4-python3-runtime==4.9.3
 INSTALL_PLUGINS := $(PIP) --no-build-isolation $(PLUGINS:%=--editable %)
+TESTS := -m "not extra"
 # What depends on them most: tested with the oldest too.
 PLUGIN_SYSTEM := $(patsubst %,tests/test_%.py,registry signatures discovery config switches parsing blame cli)
 
-.PHONY: help demo test lint docs base bench clean
+.PHONY: help demo test test-all lint docs base bench clean
 
 help:
 	@echo "make demo   fine-tune a tiny Stable Diffusion XL on drawn shapes, in a few minutes on two cores"
-	@echo "make test   run every test, and the linters"
+	@echo "make test   run the tests, and the linters; make test-all: those that take too long for every day, too"
 	@echo "make docs   build the documentation into build/docs"
 	@echo "make base   train the tiny base model from scratch again (about 40 minutes on two cores)"
 	@echo "make bench  measure everything, in half an hour on two quiet cores; QUICK=1: a look in minutes; SUBJECTS=\"unet sink\": some"
@@ -57,7 +58,10 @@ demo: $(VENV)/.run-ready $(DEMO_DATA)/.drawn
 
 test: lint $(VENV)/.oldest-ready
 	PYTHONPATH=$(abspath $(VENV)/oldest) $(BIN)/python -m pytest -q $(PLUGIN_SYSTEM)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder  # files share what they compile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)  # files share what they compile
+
+test-all: TESTS =
+test-all: test
 
 lint: $(VENV)/.test-ready
 	$(BIN)/ruff check .

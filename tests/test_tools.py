@@ -112,6 +112,7 @@ def test_an_empty_picture_and_a_blur_are_no_shape() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.extra
 def test_the_tiny_base_can_be_made_again_and_its_unet_alone(tmp_path: Path) -> None:
     root = TOOLS.parent
     out, work = tmp_path / "tiny.safetensors", tmp_path / "work"

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +24,8 @@ from mindloom_native.compile import library
 from mindspore import nn
 from mindspore import ops as P
 
+ROOT = Path(__file__).parents[3]
+ALONE = "MINDLOOM_TEST_ALONE"
 Arrays = tuple[np.ndarray, ...]
 Function = Callable[..., np.ndarray]
 erf = np.vectorize(math.erf, otypes=[float])
@@ -126,6 +133,23 @@ def gradients(cell: nn.Cell, x: np.ndarray, grad: np.ndarray) -> Arrays:
     found = P.GradOperation(get_all=True, get_by_list=True, sens_param=True)(cell, params)
     inputs, own = found(ms.Tensor(x), ms.Tensor(grad))
     return tuple(tensor.asnumpy() for tensor in (*inputs, *own))
+
+
+def alone(test: Callable[..., None]) -> Callable[..., None]:
+    """Run a test in a process of its own: MindSpore reads what graphs to write once, before its first one."""
+
+    @functools.wraps(test)
+    def run(*given: Any, **named: Any) -> None:
+        if os.environ.get(ALONE):
+            return test(*given, **named)
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", f"{inspect.getfile(test)}::{test.__name__}"]
+        env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        done = subprocess.run(command, env={**env, ALONE: "1"}, capture_output=True, text=True, timeout=200, cwd=ROOT)
+        assert done.returncode == 0, done.stdout
+        assert "1 passed" in done.stdout
+        return None
+
+    return run
 
 
 def entries(folder: Path, cell: nn.Cell, position: Any, params: Sequence[ms.Parameter], *inputs: np.ndarray) -> Counter:

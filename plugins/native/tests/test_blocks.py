@@ -25,7 +25,7 @@ from mindloom_native.compile import library
 from mindspore import nn
 from mindspore import ops as P
 
-from .reference import Arrays, close, differences, entries, geglu, layer_norm, normal, random, softmax
+from .reference import Arrays, alone, close, differences, entries, geglu, layer_norm, normal, random, softmax
 
 SMALL, ODD, WIDE = (6, 5, 3), (10, 7, 5), (48, 40, 24)
 """Width, context's width, head_dim."""
@@ -141,6 +141,7 @@ def test_parameters_have_the_same_names_in_the_same_order_and_are_the_same() -> 
     assert [(name, id(param)) for name, param in kernel.parameters_and_names()] == names
 
 
+@alone
 def test_a_context_that_needs_no_gradient_has_no_node_for_it(tmp_path: Path) -> None:
     kernel, given = pair(ODD)[1], inputs(ODD, 2, 3, 4)
     block = {"transformer_block": 1, "transformer_block_backward": 1}

@@ -16,7 +16,7 @@ from mindloom_native.compile import library
 from mindspore import nn
 from mindspore import ops as P
 
-from .reference import Arrays, close, entries, normal, random
+from .reference import Arrays, alone, close, entries, normal, random
 
 SAME, NONE, ONE_SIDED = None, 0, (0, 1, 0, 1)
 
@@ -173,8 +173,8 @@ def test_threads_change_only_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
         layers = Layers(kernel=True, sizes=LARGE)
         assert layers.layers[0].settings.asnumpy()[0] == threads
         results.append(layers.everything(inputs(LARGE), gradients(LARGE)))
-    for alone, together in zip(*results, strict=True):
-        for one, two in zip(alone, together, strict=True):
+    for single, together in zip(*results, strict=True):
+        for one, two in zip(single, together, strict=True):
             close(one, two, 2e-6)
 
 
@@ -191,6 +191,7 @@ def test_a_nan_reaches_all_that_sees_it_and_nothing_else(layers: Layers) -> None
     assert {name for name, (y, *_) in found.items() if not np.isnan(y).any()} == UNSEEN
 
 
+@alone
 def test_what_needs_no_gradient_has_no_node_for_it(tmp_path: Path) -> None:
     layer, x = native(cells.Conv2d(3, 4), library()), normal(1, (2, 3, 5, 6))
     own = layer.trainable_params()

@@ -18,7 +18,7 @@ from mindloom_native.compile import library
 from mindspore import nn
 from mindspore import ops as P
 
-from .reference import Arrays, close, entries, normal, random
+from .reference import Arrays, alone, close, entries, normal, random
 
 SIZES = {
     "one number": ((1, 1), 1),
@@ -138,6 +138,7 @@ def test_a_nan_reaches_its_row_and_the_gradient_of_its_weights(layers: Layers) -
         assert all(np.isfinite(array).all() for array in dbias), name
 
 
+@alone
 def test_what_needs_no_gradient_has_no_node_for_it(tmp_path: Path) -> None:
     layer, x = native(cells.Dense(33, 17), library()), normal(1, (7, 33))
     own = layer.trainable_params()

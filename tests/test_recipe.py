@@ -189,6 +189,7 @@ def distributed(place: Path, folder: Path, logs: str, config: str, *flags: str) 
 
 
 @pytest.mark.slow
+@pytest.mark.extra  # the third command has all its flags, and more
 def test_vanilla_fine_tune_for_distribute(place: Path, tmp_path: Path) -> None:
     flags = ["--max_device_memory", "59GB", "--param_fp16", "True", "--is_parallel", "True"]
     config = "tiny_sd_xl_base_finetune_910b.yaml"
